@@ -1,0 +1,1 @@
+//! Load generator, simulated inference engine and byte relay.

@@ -1,0 +1,1 @@
+//! PyO3 only: types in, types out.

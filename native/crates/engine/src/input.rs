@@ -1,0 +1,94 @@
+//! What the driver tells the engine. One enum, so that the reactor, the simulator and the fuzzer
+//! drive the same object.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::ids::{AskId, ConnId, ExchangeId, ListenerId};
+use crate::snapshot::Snapshot;
+
+/// One thing that happened. Handed to `Engine::handle` between `begin` and `end` of a turn.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Bytes arrived. The engine takes all of them before it returns: what it cannot use yet it
+    /// copies (at most one read's worth) and asks for a pause.
+    Read(ConnId, &'a [u8]),
+    /// The peer closed its sending side, or the connection died.
+    Closed(ConnId, Closed),
+    /// The outcome of a `Output::Dial`. After an error the id is gone.
+    Connected(ConnId, Result<(), DialError>),
+    /// A message of another worker, of the control plane, or of this worker to itself.
+    Mail(Mail),
+    /// The time may have come for something: handled at every `end`, too.
+    Tick,
+}
+
+/// How a connection's reading side ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// FIN: orderly end of the peer's bytes. The writing side may still be open.
+    Eof,
+    /// RST or any other socket error: both sides are gone.
+    Reset,
+    /// Unacknowledged data or keep-alive probes timed out (`ETIMEDOUT`): both sides are gone.
+    TimedOut,
+}
+
+/// Why a dial did not produce a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialError {
+    /// Nobody listens (ECONNREFUSED, ENOENT of a unix socket).
+    Refused,
+    /// No route, no permission, no such network.
+    Unreachable,
+    /// No answer in time (the engine's own connect timer cancels with `Output::Close`).
+    TimedOut,
+    /// This process has no file descriptor or port left.
+    Exhausted,
+}
+
+/// A socket that a listener accepted.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The listener it came from.
+    pub listener: ListenerId,
+    /// The peer's address; `None` for unix sockets.
+    pub peer: Option<SocketAddr>,
+    /// The local address; `None` for unix sockets.
+    pub local: Option<SocketAddr>,
+}
+
+/// What travels between workers and from the control plane, by value.
+#[derive(Debug)]
+pub enum Mail {
+    /// A permit for a waiting exchange: the receiver owns it now.
+    Grant {
+        /// The waiter.
+        exchange: ExchangeId,
+        /// The pool's position in the snapshot is not stable across reloads: the room is.
+        grant: crate::shared::Grant,
+    },
+    /// The answer of the control plane to `Output::Ask`.
+    Answer(AskId, Answer),
+    /// A new configuration. Exchanges in flight keep the pool they hold.
+    Snapshot(Arc<Snapshot>),
+    /// Stop taking new requests on kept connections, finish what runs, cut the rest at an event
+    /// boundary at `deadline_ns` (monotonic).
+    Drain {
+        /// Monotonic nanoseconds at which streams are cut.
+        deadline_ns: u64,
+    },
+    /// Close everything now.
+    Stop,
+}
+
+/// An answer to `Output::Ask`.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Header fields, lower-case names.
+    pub fields: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Vec<u8>,
+}

@@ -1,0 +1,24 @@
+//! What shall we do? One exchange's life, admission, routing, limits, metering, health; sans-I/O.
+//!
+//! The engine is driven in *turns*: `begin(now)`, a bounded number of `handle(input)`, `end()`,
+//! then `poll()` until it answers `Output::Wait`. It never sees a socket, a clock, a random
+//! source or a Python object: the driver passes all of it in, so that the reactor, the simulator,
+//! the fuzzer and miri drive the same object.
+#![forbid(unsafe_code)]
+
+pub mod channel;
+pub mod clock;
+pub mod dialect;
+pub mod error;
+pub mod exchange;
+pub mod ids;
+pub mod input;
+pub mod limits;
+pub mod metrics;
+pub mod output;
+pub mod random;
+pub mod scan;
+pub mod select;
+pub mod shared;
+pub mod snapshot;
+pub mod timer;

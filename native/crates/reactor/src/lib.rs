@@ -1,0 +1,1 @@
+//! Sockets, poller, timers, worker threads and the recorder; no policy decision.
