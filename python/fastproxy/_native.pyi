@@ -1,0 +1,170 @@
+"""The native module: where bytes move. Hand-written contract, checked by stubtest.
+
+No call here blocks on the network, and none but `Core.stop` and the bench entries takes longer
+than a millisecond; those release the GIL. Only `fastproxy.server`, `fastproxy.primitives`,
+`fastproxy.observe.metrics`, `fastproxy.config.compile` and `fastproxy.cli` import this module.
+"""
+
+from collections.abc import Callable
+from typing import final
+
+__version__: str
+
+class PlanError(ValueError): ...
+class StartError(OSError): ...
+
+@final
+class Core:
+    """The data plane: listeners, workers, recorder.
+
+    One per process is the usual number; several work. Thread-safe; worker threads never take the
+    GIL. After `os.fork` every method raises `RuntimeError`.
+    """
+
+    def __new__(cls, plan: bytes, options: bytes) -> Core:
+        """Check and compile `plan` (the JSON document of `engine::snapshot::Plan`).
+
+        `options` is JSON: `{"workers": int | null, "seed": int | null}`; `workers` 0 is inline,
+        null is auto.
+
+        Raises:
+            PlanError: the plan does not hold together.
+        """
+
+    def start(self) -> None:
+        """Bind the listeners and start the workers (or the inline reactor).
+
+        Raises:
+            StartError: an address cannot be bound; says which, why and what to do.
+        """
+
+    def fileno(self) -> int:
+        """Descriptor of the inline reactor's poller, -1 with worker threads."""
+
+    def turn(self) -> None:
+        """Run one bounded turn of the inline reactor. Call it when `fileno()` is readable."""
+
+    def addresses(self) -> list[tuple[str, str, str]]:
+        """(configured name, kind `data` or `admin`, bound `HOST:PORT` or `unix:PATH`)."""
+
+    def apply(self, plan: bytes) -> int:
+        """Replace the configuration: compile, bind new listeners, swap. Returns the generation.
+
+        Raises:
+            PlanError: nothing was changed.
+            StartError: a new listener cannot be bound; nothing was changed.
+        """
+
+    def asks_fileno(self) -> int:
+        """Descriptor that is readable while `asks()` has something."""
+
+    def asks(self) -> list[Ask]: ...
+    def answer(
+        self, ask: Ask, status: int, fields: list[tuple[str, str]], body: bytes
+    ) -> None: ...
+    def ready(self, *, ready: bool) -> None:
+        """What `/readyz` says."""
+
+    def drain(self, deadline_ms: int) -> None:
+        """Stop accepting, finish, and cut what runs still after `deadline_ms`."""
+
+    def drained(self) -> bool: ...
+    def stop(self) -> None:
+        """Close everything and join the threads (GIL released)."""
+
+    def metrics(self) -> bytes:
+        """All cells, merged over workers: JSON list of families (see `observe.metrics`)."""
+
+    def state(self) -> bytes:
+        """JSON: generation, pools with channel depth and endpoints, workers, connections."""
+
+    def explain(self, request: bytes) -> bytes:
+        """Which route, pool and endpoint a request would meet, and why (JSON in, JSON out).
+
+        In: `{"method", "path", "headers": [[name, value]], "model"}`.
+        """
+
+    def reopen_log(self) -> None: ...
+
+@final
+class Ask:
+    kind: str
+    """`admin` or `models`."""
+    method: str
+    target: str
+    fields: list[tuple[str, bytes]]
+    body: bytes
+    loopback: bool
+    authorization: bytes | None
+
+def raise_nofile_limit() -> tuple[int, int]:
+    """Raise RLIMIT_NOFILE to the hard limit: (before, after)."""
+
+def usable_cpus() -> int:
+    """CPUs under affinity and cgroup quota, at least 1."""
+
+# The three primitives by themselves.
+
+@final
+class RequestHead:
+    method: str
+    target: str
+    authority: str
+    version: tuple[int, int]
+    headers: list[tuple[str, bytes]]
+    body: str
+    """`none`, `chunked` or a decimal length."""
+
+def parse_request_head(data: bytes) -> tuple[RequestHead, int] | None:
+    """Parse one HTTP/1.1 request head: the head and the bytes it took, or None if incomplete.
+
+    Raises:
+        ValueError: the bytes break a rule of RFC 9112; the message names it.
+    """
+
+@final
+class Channel:
+    """A bounded channel: `try_send` refuses at once when it is full. Three priority classes."""
+
+    def __new__(cls, capacity: int = 128, bytes_max: int = 0) -> Channel: ...
+    def try_send(self, item: object, *, priority: int = 1, size: int = 0) -> bool: ...
+    def try_recv(self) -> object | None: ...
+    def __len__(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def high_water(self) -> int: ...
+    def depth_histogram(self) -> list[tuple[int, int]]: ...
+
+@final
+class Picker:
+    """Smooth weighted round-robin (nginx's algorithm): `pick()` returns an index."""
+
+    def __new__(cls, weights: list[int]) -> Picker: ...
+    def pick(self, excluded: list[int] = ...) -> int | None: ...
+    def set_weight(self, index: int, weight: int) -> None: ...
+
+# Load generator, simulated engine, relay: JSON options in, JSON out (crate `bench`).
+
+def bench_run(options: bytes, progress: Callable[[bytes], bool]) -> bytes: ...
+def bench_text(report: bytes) -> str: ...
+def bench_html(report: bytes) -> str: ...
+
+@final
+class Engine:
+    """A simulated inference engine on a thread of its own."""
+
+    def __new__(cls, options: bytes) -> Engine: ...
+    def addresses(self) -> list[str]: ...
+    def stats(self) -> bytes: ...
+    def stop(self) -> None: ...
+
+@final
+class Relay:
+    """The byte relay that proxies are measured against."""
+
+    def __new__(cls, options: bytes) -> Relay: ...
+    def addresses(self) -> list[str]: ...
+    def stop(self) -> None: ...
