@@ -1,0 +1,86 @@
+"""Run fuzz targets for a while and say in one table what came of it.
+
+Needs the nightly toolchain and `cargo-fuzz` (installed on first use). A crash is a failure: its
+input is printed with the command that replays it.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / "native/fuzz"
+GROWN = FOLDER / "corpus-grown"
+RSS_MB_MAX = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One target's run."""
+
+    target: str
+    executions: int
+    edges: int
+    crashed: bool
+
+
+def targets() -> list[str]:
+    """Names of all targets."""
+    return sorted(path.stem for path in (FOLDER / "fuzz_targets").glob("*.rs"))
+
+
+def prepare() -> None:
+    """Install the runner when it is not there."""
+    if shutil.which("cargo-fuzz") is None:
+        subprocess.run(["cargo", "install", "--quiet", "cargo-fuzz"], check=True)  # noqa: S607
+
+
+def run_one(target: str, seconds: int) -> Outcome:
+    """Fuzz one target from its committed seeds into a grown corpus that is not committed."""
+    grown = GROWN / target
+    grown.mkdir(parents=True, exist_ok=True)
+    seeds = FOLDER / "corpus" / target
+    seeds.mkdir(parents=True, exist_ok=True)
+    command = [
+        "cargo", "+nightly", "fuzz", "run", target, str(grown), str(seeds), "--",
+        f"-max_total_time={seconds}", f"-rss_limit_mb={RSS_MB_MAX}", "-print_final_stats=1",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=FOLDER, capture_output=True, text=True, check=False, env=os.environ
+    )
+    if done.returncode:
+        sys.stdout.write(done.stderr[-4000:])
+    executed = re.findall(r"number_of_executed_units:\s*(\d+)", done.stderr)
+    edges = re.findall(r"cov: (\d+)", done.stderr)
+    return Outcome(
+        target,
+        int(executed[-1]) if executed else 0,
+        int(edges[-1]) if edges else 0,
+        done.returncode != 0,
+    )
+
+
+def main() -> int:
+    """Run the targets named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("targets", nargs="*")
+    options = parser.parse_args()
+    if not targets():
+        sys.stderr.write("fuzz: no target under native/fuzz/fuzz_targets\n")
+        return 1
+    prepare()
+    outcomes = [run_one(target, options.seconds) for target in options.targets or targets()]
+    sys.stdout.write(f"{'target':<24}{'executions':>14}{'edges':>10}  outcome\n")
+    for one in outcomes:
+        word = "CRASH" if one.crashed else "clean"
+        sys.stdout.write(f"{one.target:<24}{one.executions:>14,}{one.edges:>10,}  {word}\n")
+    return 1 if any(one.crashed for one in outcomes) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
