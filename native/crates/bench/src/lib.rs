@@ -1,1 +1,31 @@
 //! Load generator, simulated inference engine and byte relay.
+//!
+//! Everything here speaks to the proxy over sockets only, as a stranger would: this crate never
+//! imports one of the proxy's own, so that a fault in the proxy cannot hide itself in its measure.
+//! Each of the three parts is one thread around one poller, takes its options as JSON-shaped
+//! structs and gives back numbers; none of them prints.
+//!
+//! Invariant: every latency is taken on `CLOCK_MONOTONIC`, which all processes of a machine share,
+//! so that a time stamped by an engine may be subtracted from one read by a load generator.
+
+mod address;
+mod alarm;
+pub mod clock;
+pub mod engine;
+mod error;
+pub mod histogram;
+mod http;
+//pub mod load;
+mod process;
+mod random;
+//pub mod relay;
+//pub mod report;
+mod slab;
+mod socket;
+//pub mod trace;
+
+pub use address::Address;
+pub use error::Error;
+
+/// What every fallible call of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
