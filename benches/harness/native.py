@@ -46,9 +46,10 @@ class Engine:
     """A simulated engine in a process of its own."""
 
     address: str
-    """`HOST:PORT` or `unix:/PATH`: where a proxy dials."""
+    """`HOST:PORT`."""
+    unix: str
+    """`unix:/PATH`: the same engine, on a unix socket."""
     child: Child
-    addresses: list[str]
 
     def stats(self) -> Json:
         """Its counters, asked on a connection of their own (which they count)."""
@@ -64,14 +65,17 @@ class Engine:
 
 @contextlib.contextmanager
 def engine(
-    *, unix: bool = False, cores: frozenset[int] | None = None, port: int = 0, **options: Any
+    *, cores: frozenset[int] | None = None, port: int = 0, **options: Any
 ) -> Iterator[Engine]:
-    """A simulated engine for the length of a block, on the cores of the load."""
+    """A simulated engine for the length of a block, on the cores of the load.
+
+    It listens on a TCP port (0: any) and on a unix socket.
+    """
     raise_nofile()
     with tempfile.TemporaryDirectory(prefix="fp-engine-") as place:
         directory = Path(place)
-        listen = f"unix:{directory}/engine.sock" if unix else f"127.0.0.1:{port}"
-        text = json.dumps({"listen": [listen], **options})
+        listen = [f"127.0.0.1:{port}", f"unix:{directory}/engine.sock"]
+        text = json.dumps({"listen": listen, **options})
         child = Child(
             command("engine", text),
             cores=set(cores or machine.cores().rest),
@@ -82,8 +86,8 @@ def engine(
         )
         try:
             addresses = _addresses(child)
-            started = Engine(addresses[0], child, addresses)
-            child.wait_http(started.address, "/v1/models")
+            started = Engine(addresses[0], addresses[1], child)
+            child.wait_http(started.address, "/health")
             yield started
         finally:
             child.stop()

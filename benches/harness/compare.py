@@ -1,0 +1,146 @@
+"""Runs a scenario for several contenders in interleaved rounds."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benches.harness import machine, native, syscalls
+from benches.harness.reading import Reading, Unmeasured
+from benches.harness.results import Result
+from benches.harness.rounds import Sample, interleave
+from benches.peers import PEERS, Peer, Running
+from benches.peers.base import Absent
+from benches.scenarios.base import Json, Scenario
+
+UNIX = "@unix"
+"""Suffix of a contender whose engine is on a unix socket."""
+
+TRIES = 3
+"""Runs tried before a contender is given up."""
+
+FAILED_MAX = 0.001
+"""Share of requests that may fail in a run that is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A proxy, and how it reaches its engine."""
+
+    label: str
+    peer: Peer
+    unix: bool
+
+    @classmethod
+    def parse(cls, label: str) -> "Contender":
+        """`nginx` or `nginx@unix`."""
+        name = label.removesuffix(UNIX)
+        if name not in PEERS:
+            raise KeyError(f"no proxy `{name}`; there are {', '.join(PEERS)}")
+        return cls(label, PEERS[name](), label.endswith(UNIX))
+
+    def engines(self, engine: native.Engine) -> list[str]:
+        """Where it dials."""
+        return [engine.unix if self.unix else engine.address]
+
+
+def present(labels: Sequence[str], say: Callable[[str], None]) -> dict[str, Contender]:
+    """The contenders that are installed here; says which are not."""
+    found = {}
+    for label in labels:
+        contender = Contender.parse(label)
+        try:
+            contender.peer.version()
+        except Absent as why:
+            say(f"{label} is left out: {why}")
+            continue
+        if contender.unix and not contender.peer.unix_engines:
+            say(f"{label} is left out: it cannot dial unix sockets")
+            continue
+        found[label] = contender
+    return found
+
+
+def options(scenario: Scenario, running: Running) -> Json:
+    """The load's options against one running proxy."""
+    return {**scenario.load(), "targets": [running.address], "pids": running.pids}
+
+
+def run_once(scenario: Scenario, contender: Contender, engine: native.Engine) -> Sample:
+    """One run of one contender, in a process of its own.
+
+    Raises:
+        Unmeasured: requests failed.
+    """
+    with contender.peer.running(contender.engines(engine), scenario.needs) as running:
+        report = native.load(options(scenario, running))
+    reading = Reading.of(report)
+    if reading.failed > FAILED_MAX * max(1, reading.ok):
+        raise Unmeasured(f"{contender.label}: {reading.failed} of {reading.offered} failed")
+    return reading.sample(scenario.unit)
+
+
+def _patiently(run: Callable[[], Sample], say: Callable[[str], None]) -> Sample:
+    """A run, tried again when it cannot be believed."""
+    for left in range(TRIES - 1, -1, -1):
+        try:
+            return run()
+        except (Unmeasured, native.LoadFailed, RuntimeError) as why:
+            say(str(why))
+            if left == 0:
+                raise
+            time.sleep(1.0)
+    raise AssertionError
+
+
+def count_calls(
+    scenario: Scenario, contender: Contender, engine: native.Engine
+) -> dict[str, float]:
+    """System calls for each unit, over a whole load from its first connection to its last."""
+    with contender.peer.running(contender.engines(engine), scenario.needs) as running:
+        asked = {**options(scenario, running), "duration_s": 3.0, "warmup_s": 0.0}
+        with syscalls.counting(running.pids) as counts:
+            reading = Reading.of(native.load(asked))
+    units = max(1.0, reading.units(scenario.unit))
+    ordered = sorted(counts.calls.items(), key=lambda item: -item[1])
+    return {name: round(calls / units, 4) for name, calls in ordered}
+
+
+def compare(
+    scenario: Scenario,
+    labels: Sequence[str],
+    rounds: int,
+    *,
+    calls: bool = False,
+    say: Callable[[str], None] = print,
+) -> Result:
+    """Measure a scenario for all contenders that are installed."""
+    contenders = present(labels, say)
+    foreign = machine.wait_until_quiet()
+    if foreign > 0.15:
+        say(f"others use {foreign:.0%} of a core: figures will be noisy")
+    with native.engine(**scenario.engine) as engine:
+        table = interleave(
+            list(contenders),
+            rounds,
+            lambda label: _patiently(
+                lambda: run_once(scenario, contenders[label], engine), say
+            ),
+            say=say,
+        )
+        counted = {}
+        if calls:
+            for label, contender in contenders.items():
+                try:
+                    counted[label] = count_calls(scenario, contender, engine)
+                except (syscalls.Untraceable, RuntimeError) as why:
+                    say(f"{label}: system calls not counted: {why}")
+    return Result(
+        scenario=scenario.name,
+        title=scenario.title,
+        unit=scenario.unit,
+        options={"engine": scenario.engine, "load": scenario.load(), "rounds": rounds},
+        versions={label: found.peer.version() for label, found in contenders.items()},
+        table=table,
+        syscalls=counted,
+        foreign_load=foreign,
+    )
