@@ -1,0 +1,1 @@
+"""The same bytes to us and to another implementation."""
