@@ -146,7 +146,7 @@ def _metric(family: Family) -> Metric:
         case "counter":
             counter = CounterMetricFamily(family.name.removesuffix("_total"), family.help, labels=labels)
             for sample in family.samples:
-                counter.add_metric([sample.labels[key] for key in labels], sample.value or 0)
+                counter.add_metric([sample.labels.get(key, "") for key in labels], sample.value or 0)
             return counter
         case "histogram":
             histogram = HistogramMetricFamily(family.name, family.help, labels=labels)
@@ -154,13 +154,13 @@ def _metric(family: Family) -> Metric:
                 buckets = [("+Inf" if le is None else _le(le), n) for le, n in sample.buckets]
                 if sample.count is not None and (not buckets or buckets[-1][0] != "+Inf"):
                     buckets.append(("+Inf", sample.count))
-                values = [sample.labels[key] for key in labels]
+                values = [sample.labels.get(key, "") for key in labels]
                 histogram.add_metric(values, buckets, sample.sum)
             return histogram
         case _:
             gauge = GaugeMetricFamily(family.name, family.help, labels=labels)
             for sample in family.samples:
-                gauge.add_metric([sample.labels[key] for key in labels], sample.value or 0)
+                gauge.add_metric([sample.labels.get(key, "") for key in labels], sample.value or 0)
             return gauge
 
 

@@ -1,0 +1,293 @@
+"""The composition root: a configuration, a native core and the event loop that answers its asks.
+
+The native side moves bytes in threads of its own, or in this loop with `workers: 0`. What comes here
+is rare by design: admin requests, lists of models, reloads.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import orjson
+
+from fastproxy import _native
+from fastproxy.admin.access import Access
+from fastproxy.admin.api import Api, Reply, Request
+from fastproxy.config.address import parse_listen
+from fastproxy.config.load import Loaded, Source
+from fastproxy.config.model import Config
+from fastproxy.config.secret import Secret
+from fastproxy.errors import PlanRefused, StartError, StateError
+from fastproxy.fleet.models import Models
+from fastproxy.observe.metrics import Collector, Reloads, expose
+from fastproxy.server.drain import drain
+from fastproxy.server.reload import Reloader, compiled
+
+__all__ = ["Proxy"]
+
+logger = logging.getLogger(__name__)
+
+# Answers in the making; the native side bounds connections, this bounds the work of each.
+_ASKS_MAX = 64
+
+
+class Proxy:
+    """A running proxy, as an async context manager in any asyncio program.
+
+    With `workers: 0` the calling event loop drives it; otherwise native threads do, and the loop
+    only answers admin requests. One process may run several.
+
+    Examples:
+        ::
+
+            async with fastproxy.Proxy("http://127.0.0.1:8000") as proxy:
+                print(proxy.address)      # 127.0.0.1:43210
+                await proxy.reload({"listen": ..., "pools": ...})
+                await proxy.drain()       # for a graceful end; leaving the block stops at once
+
+    Args:
+        config: a `Config`, a mapping of the same shape, a file's path, or one endpoint's URL.
+    """
+
+    def __init__(self, config: Source | Loaded) -> None:
+        """Remember `config`; nothing is read or opened before the block is entered."""
+        self._source = config
+        self._core: _native.Core | None = None
+        self._reloader: Reloader | None = None
+        self._api: Api | None = None
+        self._models = Models()
+        self._token = Secret(secrets.token_urlsafe(24))
+        self._pid = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._readers: list[int] = []
+        self._draining: asyncio.Task[bool] | None = None
+        self._stopped = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Start.
+
+        Raises:
+            ConfigError: the configuration has mistakes.
+            StartError: an address cannot be bound.
+        """
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop at once. `drain()` before it for a graceful end."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Read the configuration, bind, serve."""
+        if self._core is not None or self._stopped.is_set():
+            msg = "a Proxy starts once; make another one"
+            raise StateError(msg)
+        loaded, plan = await compiled(self._source)
+        workers = None if loaded.config.workers == "auto" else loaded.config.workers
+        try:
+            core = _native.Core(plan, orjson.dumps({"workers": workers, "seed": None}))
+            core.start()
+        except _native.PlanError as error:
+            raise PlanRefused(str(error)) from error
+        except _native.StartError as error:
+            raise StartError(str(error)) from error
+        self._core, self._pid = core, os.getpid()
+        source = self._source.config if isinstance(self._source, Loaded) else self._source
+        if isinstance(self._source, Loaded) and self._source.file is not None:
+            source = self._source.file
+        self._reloader = Reloader(core, source, loaded)
+        self._api = Api(self, self._access(loaded.config))
+        self._read(core.asks_fileno(), self._take_asks)
+        if core.fileno() >= 0:
+            self._read(core.fileno(), core.turn)
+        core.ready(ready=True)
+
+    async def stop(self) -> None:
+        """Close everything now. Does nothing the second time."""
+        core, self._core = self._core, None
+        self._stopped.set()
+        if core is None:
+            return
+        loop = asyncio.get_running_loop()
+        for descriptor in self._readers:
+            loop.remove_reader(descriptor)
+        pending = [*self._tasks, *([self._draining] if self._draining else [])]
+        current = asyncio.current_task()
+        for task in pending:
+            if task is not current:
+                task.cancel()
+        await asyncio.gather(*(t for t in pending if t is not current), return_exceptions=True)
+        if os.getpid() == self._pid:
+            await asyncio.to_thread(core.stop)
+
+    @property
+    def address(self) -> str:
+        """The first client listener: `HOST:PORT` or `unix:PATH`."""
+        return self.addresses[0]
+
+    @property
+    def addresses(self) -> list[str]:
+        """All client listeners, in the order of the configuration."""
+        return [bound for _, kind, bound in self._running().addresses() if kind == "data"]
+
+    @property
+    def admin_address(self) -> str | None:
+        """The admin listener, None when it is off."""
+        bound = [bound for _, kind, bound in self._running().addresses() if kind == "admin"]
+        return bound[0] if bound else None
+
+    @property
+    def admin_token(self) -> str:
+        """What the admin API wants as a bearer token: the configured one, else one made at start."""
+        admin = self.config.admin
+        token = self._token if admin is None or admin.token is None else admin.token
+        return token.reveal()
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.loaded.config
+
+    @property
+    def loaded(self) -> Loaded:
+        """The configuration in force, with its warnings and file."""
+        return self._managed().loaded
+
+    @property
+    def reloads(self) -> Reloads:
+        """What became of the reloads."""
+        return self._managed().reloads
+
+    @property
+    def version(self) -> str:
+        """Of the native build."""
+        return _native.__version__
+
+    async def reload(self, config: Source | None = None) -> int:
+        """Validate, compile, swap; or keep the old configuration.
+
+        Args:
+            config: a new one; left out, what the proxy was made from is read again.
+
+        Returns:
+            The generation now in force.
+
+        Raises:
+            ConfigError: with every mistake; the old configuration goes on.
+            StartError: a new listener cannot be bound; the old configuration goes on.
+        """
+        self._running()
+        return await self._managed().reload(config, self._swapped)
+
+    async def drain(self) -> bool:
+        """End gracefully: not ready, `drain.delay`, no new connections, `drain.deadline`.
+
+        Returns:
+            Whether everything ended by itself, rather than being cut.
+        """
+        self.begin_drain()
+        assert self._draining is not None
+        return await asyncio.shield(self._draining)
+
+    def begin_drain(self) -> None:
+        """Start what `drain` waits for. Does nothing the second time."""
+        core = self._running()
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(drain(core, self.config.drain))
+            self._draining.add_done_callback(lambda _: self._stopped.set())
+
+    async def wait(self) -> None:
+        """Return when the proxy has drained or stopped, whoever asked for it."""
+        await self._stopped.wait()
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Metrics as Prometheus (or OpenMetrics, if `accept` says so) and their content type."""
+        collector = Collector(self._running().metrics, self.reloads, self.version)
+        found = expose(collector, accept)
+        return found.body, found.content_type
+
+    def state(self) -> bytes:
+        """Pools, channels and endpoints as they are now, JSON."""
+        return self._running().state()
+
+    def explain(self, request: bytes) -> bytes:
+        """Which route, pool and endpoint a request would meet, and why, JSON."""
+        return self._running().explain(request)
+
+    def reopen_log(self) -> None:
+        """Open the access log by its name again, after a rotation."""
+        self._running().reopen_log()
+
+    def _running(self) -> _native.Core:
+        if self._core is None:
+            msg = "the proxy is not running; use it inside `async with Proxy(...)`"
+            raise StateError(msg)
+        if os.getpid() != self._pid:
+            msg = (
+                f"this Proxy was started in process {self._pid} and its threads are not in this "
+                "one; make a Proxy after forking"
+            )
+            raise StateError(msg)
+        return self._core
+
+    def _managed(self) -> Reloader:
+        if self._reloader is None:
+            msg = "the proxy was not started"
+            raise StateError(msg)
+        return self._reloader
+
+    def _read(self, descriptor: int, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().add_reader(descriptor, callback)
+        self._readers.append(descriptor)
+
+    def _access(self, config: Config) -> Access:
+        if config.admin is None:
+            return Access(self._token)
+        host = parse_listen(config.admin.listen).host.lower()
+        return Access(config.admin.token or self._token, frozenset([host] if host else []))
+
+    def _swapped(self, loaded: Loaded) -> None:
+        self._models.forget()
+        if self._api is not None:
+            self._api.access(self._access(loaded.config))
+
+    def _take_asks(self) -> None:
+        core = self._core
+        for ask in [] if core is None else core.asks():
+            if len(self._tasks) >= _ASKS_MAX:
+                self._reply(ask, Reply(503, b'{"detail":"too many admin requests at once"}'))
+                continue
+            task = asyncio.get_running_loop().create_task(self._answer(ask))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, ask: _native.Ask) -> None:
+        try:
+            reply = await self._reply_of(ask)
+        except Exception:
+            logger.exception("%s %s could not be answered", ask.method, ask.target)
+            reply = Reply(500, b'{"detail":"internal error; the log of the proxy says more"}')
+        self._reply(ask, reply)
+
+    async def _reply_of(self, ask: _native.Ask) -> Reply:
+        if ask.kind == "models":
+            return Reply(200, await self._models.answer(self.config))
+        if self._api is None:
+            return Reply(503, b'{"detail":"starting"}')
+        request = Request(
+            ask.method, ask.target, ask.fields, ask.body, ask.loopback, ask.authorization
+        )
+        return await self._api.answer(request)
+
+    def _reply(self, ask: _native.Ask, reply: Reply) -> None:
+        if self._core is not None:
+            self._core.answer(ask, reply.status, reply.fields, reply.body)
