@@ -15,14 +15,14 @@ pub mod engine;
 mod error;
 pub mod histogram;
 mod http;
-//pub mod load;
+pub mod load;
 mod process;
 mod random;
-//pub mod relay;
-//pub mod report;
+pub mod relay;
+pub mod report;
 mod slab;
 mod socket;
-//pub mod trace;
+pub mod trace;
 
 pub use address::Address;
 pub use error::Error;

@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     output_at: usize,
     /// Input may be waiting in the kernel although no event will say so.
     pub(crate) readable: bool,
+    /// The client's FIN is on the way: read on until it comes.
+    pub(crate) ended: bool,
     pub(crate) fate: Fate,
     /// Write one byte at a time.
     pub(crate) split: bool,
@@ -57,6 +59,7 @@ impl Connection {
             output: Vec::new(),
             output_at: 0,
             readable: false,
+            ended: false,
             fate: Fate::Keep,
             split: false,
             pending: None,

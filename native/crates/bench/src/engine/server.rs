@@ -178,6 +178,7 @@ impl Server {
     fn read(&mut self, index: usize, ends: Ends, now_ns: u64, scratch: &mut [u8]) {
         loop {
             let Some(connection) = self.connections.at(index) else { return };
+            connection.ended |= ends.ended;
             if connection.exchange.is_some() {
                 // Nobody reads while an answer is under way: an end now is a client that left.
                 connection.readable = true;
@@ -189,7 +190,7 @@ impl Server {
             match connection.stream.read(scratch) {
                 Ok(0) => return self.close(index),
                 Ok(length) => {
-                    let more = ends.ended || length == scratch.len();
+                    let more = connection.ended || length == scratch.len();
                     connection.readable = more;
                     self.feed(index, &scratch[..length], now_ns);
                     if !more {

@@ -1,0 +1,407 @@
+//! The loop of the load generator: what is due is sent, what comes is read, at any speed.
+//!
+//! One thread, edge-triggered. Arrivals of an open loop come from the schedule alone, so a slow
+//! server makes latencies long and never arrivals late. Invariant: `in_flight` is the number of
+//! links that hold a request.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    io,
+};
+
+use mio::{Events, Poll, Token};
+
+use super::{
+    Progress,
+    ledger::Ledger,
+    link::{Leave, Link, LinkState, Request},
+    options::{AbortPhase, Mode, Options},
+    outcome::Outcome,
+    schedule::{Arrival, Part, Schedule},
+    shape::Shape,
+};
+use crate::{
+    Address, Error,
+    alarm::Alarm,
+    clock,
+    error::system,
+    random::Random,
+    slab::{Key, Slab},
+};
+
+pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
+const EVENTS_PER_TURN: usize = 1024;
+/// Requests sent before answers are read again.
+const ISSUES_PER_TURN: usize = 64;
+const PROGRESS_NS: u64 = 500_000_000;
+const SWEEP_NS: u64 = 50_000_000;
+/// A closed loop waits so long after a failed connect, or it would spin.
+const CONNECT_PAUSE_NS: u64 = 10_000_000;
+/// How long a half-closed connection is read.
+pub(super) const LINGER_NS: u64 = 1_000_000_000;
+/// Requests of an open loop that wait for a connection; more are counted as timed out.
+const BACKLOG_MAX: usize = 1 << 20;
+const ALARM: Token = Token(usize::MAX);
+
+/// A request that is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    pub(super) part: usize,
+    pub(super) intended_ns: u64,
+    pub(super) lengths: super::shape::Lengths,
+    pub(super) retried: bool,
+}
+
+pub(crate) struct Generator<'a> {
+    pub(super) options: &'a Options,
+    targets: Vec<Address>,
+    next_target: usize,
+    shape: Shape,
+    poll: Poll,
+    alarm: Alarm,
+    pub(super) links: Slab<Link>,
+    pub(super) idle: Vec<Key>,
+    pub(super) backlog: VecDeque<Due>,
+    /// When links leave or stop lingering.
+    pub(super) leaves: BinaryHeap<Reverse<(u64, Key)>>,
+    schedule: Option<Schedule>,
+    next: Option<Arrival>,
+    /// Closed loop: when each free worker may send again.
+    pub(super) workers: BinaryHeap<Reverse<u64>>,
+    pub(super) ledger: Ledger,
+    pub(super) in_flight: u64,
+    issued: u64,
+    random: Random,
+    aborts: usize,
+    pub(super) scratch: Vec<u8>,
+    next_sweep_ns: u64,
+    next_progress_ns: u64,
+    pub(super) stopped: bool,
+}
+
+impl<'a> Generator<'a> {
+    pub(crate) fn new(options: &'a Options, parts: Vec<Part>) -> Result<Self, Error> {
+        let targets = options.targets.iter().map(|text| text.parse());
+        let targets = targets.collect::<Result<Vec<Address>, Error>>()?;
+        let host = match targets.first() {
+            Some(Address::Tcp(address)) => address.to_string(),
+            _ => "localhost".to_owned(),
+        };
+        let shape = Shape::new(options, &host)?;
+        let mut schedule = Schedule::new(options, &parts)?;
+        let next = schedule.as_mut().and_then(Schedule::next);
+        let poll = Poll::new().map_err(system("creating a poller"))?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let start_ns = clock::now_ns();
+        let (workers, spread_ns) = match options.mode {
+            Mode::Concurrency { connections } => (connections, 0),
+            Mode::Streams { streams, spread_ms, .. } => (streams, spread_ms * 1_000_000),
+            Mode::Rate { .. } | Mode::Trace { .. } => (0, 0),
+        };
+        let start = |worker| start_ns + spread_ns * u64::from(worker) / u64::from(workers.max(1));
+        Ok(Self {
+            options,
+            targets,
+            next_target: 0,
+            shape,
+            poll,
+            alarm,
+            links: Slab::new(),
+            idle: Vec::new(),
+            backlog: VecDeque::new(),
+            leaves: BinaryHeap::new(),
+            schedule,
+            next,
+            workers: (0..workers).map(|worker| Reverse(start(worker))).collect(),
+            ledger: Ledger::new(options, parts, start_ns),
+            in_flight: 0,
+            issued: 0,
+            random: Random::new(options.seed.wrapping_add(1)),
+            aborts: 0,
+            scratch: vec![0; SCRATCH_BYTES],
+            next_sweep_ns: start_ns + SWEEP_NS,
+            next_progress_ns: start_ns + PROGRESS_NS,
+            stopped: false,
+        })
+    }
+
+    /// Sends and reads until everything has ended; false from `progress` stops at once.
+    pub(crate) fn run(
+        mut self,
+        progress: &mut dyn FnMut(&Progress) -> bool,
+    ) -> Result<(Ledger, bool), Error> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        loop {
+            let now_ns = clock::now_ns();
+            if self.next_progress_ns <= now_ns {
+                self.next_progress_ns = now_ns + PROGRESS_NS;
+                self.stopped = !progress(self.ledger.progress(self.in_flight, now_ns));
+            }
+            self.ledger.advance(now_ns);
+            self.issue_due(now_ns);
+            self.leave_due(now_ns);
+            self.sweep(now_ns);
+            if self.over(now_ns) {
+                break;
+            }
+            let timeout = self.alarm.timeout(now_ns, self.next_due());
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(system("waiting for events")(error)),
+            }
+            for event in &events {
+                if event.token() != ALARM {
+                    self.event(event);
+                }
+            }
+        }
+        let now_ns = clock::now_ns();
+        self.give_up(now_ns);
+        self.ledger.close(now_ns);
+        progress(self.ledger.progress(self.in_flight, now_ns));
+        Ok((self.ledger, self.stopped))
+    }
+
+    fn exhausted(&self) -> bool {
+        self.options.requests_max > 0 && self.issued >= self.options.requests_max
+    }
+
+    /// Nothing is to be sent any more.
+    fn sent_all(&self) -> bool {
+        let parts_over = self.ledger.current >= self.ledger.parts.len();
+        let schedule_over = self.schedule.is_some() && self.next.is_none();
+        self.exhausted() || parts_over || schedule_over
+    }
+
+    fn over(&self, now_ns: u64) -> bool {
+        if self.stopped {
+            return true;
+        }
+        if !self.sent_all() {
+            return false;
+        }
+        let end_ns = self.ledger.parts.last().map_or(0, |part| part.end_ns);
+        let drain_ns = (self.options.drain_s * 1e9) as u64;
+        let late = now_ns >= self.ledger.start_ns + end_ns + drain_ns;
+        // A trace or a constant rate may end before its part does: the part is then cut short.
+        late || (self.in_flight == 0 && self.backlog.is_empty())
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        let sending = !self.sent_all();
+        let arrival = self.next.filter(|_| sending).map(|next| self.ledger.start_ns + next.at_ns);
+        let worker = self.workers.peek().filter(|_| sending).map(|Reverse(at_ns)| *at_ns);
+        let leave = self.leaves.peek().map(|Reverse((at_ns, _))| *at_ns);
+        let part = self.ledger.part_end_ns();
+        let times = [arrival, worker, leave, part, Some(self.next_sweep_ns)];
+        times.into_iter().flatten().chain([self.next_progress_ns]).min()
+    }
+
+    fn issue_due(&mut self, now_ns: u64) {
+        for _ in 0..ISSUES_PER_TURN {
+            let Some(due) = self.backlog.pop_front() else { break };
+            if !self.issue(due, now_ns) {
+                break;
+            }
+        }
+        for _ in 0..ISSUES_PER_TURN {
+            if self.sent_all() {
+                return;
+            }
+            let Some(due) = self.take_due(now_ns) else { return };
+            self.issued += u64::from(self.ledger.parts[due.part].reported);
+            self.ledger.offered(due.part, due.intended_ns);
+            if self.schedule.is_some() {
+                let lag_ns = now_ns.saturating_sub(due.intended_ns);
+                self.ledger.tallies[due.part].lag.record(lag_ns);
+            }
+            self.issue(due, now_ns);
+        }
+    }
+
+    fn take_due(&mut self, now_ns: u64) -> Option<Due> {
+        let Some(schedule) = &mut self.schedule else {
+            if self.workers.peek().is_none_or(|Reverse(at_ns)| *at_ns > now_ns) {
+                return None;
+            }
+            self.workers.pop();
+            let part = self.ledger.current;
+            // A closed loop intends to send when it can.
+            return Some(Due { part, intended_ns: now_ns, lengths: None, retried: false });
+        };
+        let arrival = self.next?;
+        let intended_ns = self.ledger.start_ns + arrival.at_ns;
+        if intended_ns > now_ns {
+            return None;
+        }
+        self.next = schedule.next();
+        let part = self.ledger.part_of(intended_ns);
+        Some(Due { part, intended_ns, lengths: arrival.lengths, retried: false })
+    }
+
+    /// Sends a request; false when it has to wait for a connection.
+    pub(super) fn issue(&mut self, due: Due, now_ns: u64) -> bool {
+        let once = self.random.chance(self.options.new_connection_ratio);
+        let kept = if once || due.retried { None } else { self.take_idle() };
+        let key = match kept {
+            Some(key) => key,
+            None if self.links.len() >= self.options.connections_max as usize => {
+                self.wait(due, now_ns);
+                return false;
+            }
+            None => match self.open(due.part, once, now_ns) {
+                Ok(key) => key,
+                Err(_) => {
+                    let request = Self::request(due, now_ns);
+                    self.ledger.ended(&request, Outcome::ConnectError, now_ns);
+                    self.free_worker(now_ns + CONNECT_PAUSE_NS);
+                    return true;
+                }
+            },
+        };
+        let leave = self.draw_leave();
+        let Some(link) = self.links.find(key) else { return true };
+        link.output.clear();
+        link.output_at = 0;
+        self.shape.write(&mut link.output, due.lengths, link.once);
+        let mut request = Self::request(due, now_ns);
+        request.leave = leave;
+        cut_short(&mut link.output, leave);
+        link.request = Some(request);
+        self.in_flight += 1;
+        if link.state == LinkState::Idle {
+            link.state = LinkState::Busy;
+            self.send(key.index, now_ns);
+        }
+        true
+    }
+
+    fn request(due: Due, now_ns: u64) -> Request {
+        Request {
+            part: due.part,
+            lengths: due.lengths,
+            intended_ns: due.intended_ns,
+            sent_ns: now_ns,
+            last_token_ns: 0,
+            first_byte_seen: false,
+            tokens: 0,
+            leave: None,
+            leave_ns: u64::MAX,
+            retried: due.retried,
+            answer: super::answer::Answer::default(),
+        }
+    }
+
+    fn wait(&mut self, due: Due, now_ns: u64) {
+        if self.backlog.len() < BACKLOG_MAX {
+            self.backlog.push_front(due);
+        } else {
+            self.ledger.ended(&Self::request(due, now_ns), Outcome::Timeout, now_ns);
+        }
+    }
+
+    fn take_idle(&mut self) -> Option<Key> {
+        while let Some(key) = self.idle.pop() {
+            if self.links.find(key).is_some_and(|link| link.state == LinkState::Idle) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn open(&mut self, part: usize, once: bool, now_ns: u64) -> io::Result<Key> {
+        let target = &self.targets[self.next_target % self.targets.len()];
+        self.next_target += 1;
+        let mut stream = crate::socket::Stream::connect(target)?;
+        stream.register(self.poll.registry(), Token(self.links.next_index()))?;
+        self.ledger.tallies[part].connections_opened += 1;
+        Ok(self.links.insert(Link::new(stream, once, now_ns)))
+    }
+
+    fn draw_leave(&mut self) -> Option<Leave> {
+        let abort = self.options.client_abort.as_ref()?;
+        if !self.random.chance(abort.ratio) {
+            return None;
+        }
+        let turn = self.aborts;
+        self.aborts += 1;
+        let at = abort.phases[turn % abort.phases.len()];
+        let kind = abort.kinds[(turn / abort.phases.len()) % abort.kinds.len()];
+        Some(Leave { at, kind })
+    }
+
+    pub(super) fn free_worker(&mut self, at_ns: u64) {
+        if self.schedule.is_none() {
+            self.workers.push(Reverse(at_ns));
+        }
+    }
+
+    /// Gives up what takes too long.
+    fn sweep(&mut self, now_ns: u64) {
+        if self.next_sweep_ns > now_ns {
+            return;
+        }
+        self.next_sweep_ns = now_ns + SWEEP_NS;
+        let timeout_ns = self.options.timeout_ms * 1_000_000;
+        for index in 0..self.links.bound() {
+            let Some(link) = self.links.at(index) else { continue };
+            let late = |request: &Request| request.sent_ns + timeout_ns <= now_ns;
+            if link.request.as_ref().is_some_and(late) {
+                self.finish(index, Outcome::Timeout, false, now_ns);
+            }
+        }
+    }
+
+    /// The run is over: whatever is still under way has not come in time.
+    fn give_up(&mut self, now_ns: u64) {
+        let ours = if self.stopped { Outcome::Aborted } else { Outcome::Timeout };
+        for index in 0..self.links.bound() {
+            if self.links.at(index).is_some_and(|link| link.request.is_some()) {
+                self.finish(index, ours, false, now_ns);
+            }
+        }
+        for due in std::mem::take(&mut self.backlog) {
+            self.ledger.ended(&Self::request(due, now_ns), ours, now_ns);
+        }
+    }
+
+    /// A failed connect ends its request and gives the worker a pause.
+    pub(super) fn connect_failed(&mut self, index: usize, now_ns: u64) {
+        self.finish(index, Outcome::ConnectError, false, now_ns);
+        if self.schedule.is_none() && self.workers.pop().is_some() {
+            self.workers.push(Reverse(now_ns + CONNECT_PAUSE_NS));
+        }
+    }
+
+    pub(super) fn plan_leave(&mut self, key: Key, at_ns: u64) {
+        self.leaves.push(Reverse((at_ns, key)));
+    }
+
+    fn leave_due(&mut self, now_ns: u64) {
+        while let Some(Reverse((at_ns, key))) = self.leaves.peek().copied() {
+            if at_ns > now_ns {
+                return;
+            }
+            self.leaves.pop();
+            let Some(link) = self.links.find(key) else { continue };
+            if link.state == LinkState::Lingering {
+                self.links.remove(key.index);
+            } else if link.request.as_ref().is_some_and(|request| request.leave_ns == at_ns) {
+                self.leave(key.index, now_ns);
+            }
+        }
+    }
+}
+
+/// A client that leaves before its request is complete never sends the rest.
+fn cut_short(output: &mut Vec<u8>, leave: Option<Leave>) {
+    let Some(leave) = leave else { return };
+    let head = crate::http::head_length(output).unwrap_or(output.len());
+    match leave.at {
+        AbortPhase::Head => output.truncate(head / 2),
+        AbortPhase::Body => output.truncate(head + (output.len() - head) / 2),
+        AbortPhase::Queue | AbortPhase::BeforeToken | AbortPhase::MidEvent => {}
+    }
+}
