@@ -13,6 +13,8 @@
 pub mod authority;
 mod error;
 mod fields;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod h1;
 pub mod hop;
 mod limits;
