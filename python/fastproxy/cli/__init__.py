@@ -8,7 +8,7 @@ from typing import cast
 
 import click
 
-from fastproxy.errors import Error
+from fastproxy.errors import ConfigError, Error
 
 __all__ = ["main"]
 
@@ -63,6 +63,11 @@ class Commands(click.Group):
         """Run the command; errors of users become one message and exit code 2."""
         try:
             return super().invoke(ctx)
+        except ConfigError as error:
+            click.echo(str(error), err=True)
+            count = len(error.mistakes)
+            click.echo(f"fastproxy: {count} mistake{'s' if count > 1 else ''}", err=True)
+            ctx.exit(2)
         except Error as error:
             click.echo(f"fastproxy: {error}", err=True)
             ctx.exit(2)

@@ -24,5 +24,5 @@ def command(file: Path, *, resolve: bool, strict: bool) -> None:
         raise click.exceptions.Exit(2)
     config = loaded.config
     endpoints = sum(len(pool.endpoints) for pool in config.pools.values())
-    counts = f"{len(config.pools)} pools, {endpoints} endpoints, {len(config.routes)} routes"
-    click.echo(f"{file}: good ({counts})")
+    counts = f"pools {len(config.pools)}, endpoints {endpoints}, routes {len(config.routes)}"
+    click.echo(f"{file}: good: {counts}")

@@ -24,7 +24,7 @@ from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPEN
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_format
 from prometheus_client.registry import CollectorRegistry
 
-__all__ = ["Collector", "Exposition", "Reloads", "expose"]
+__all__ = ["Collector", "Exposition", "Family", "Reloads", "Sample", "decode", "expose"]
 
 _PLAIN_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -93,11 +93,10 @@ class Collector:
         self._read = read
         self._reloads = reloads
         self._version = version
-        self._decoder = msgspec.json.Decoder(list[Family])
 
     def collect(self) -> Iterable[Metric]:
         """All families."""
-        for family in self._decoder.decode(self._read()):
+        for family in decode(self._read()):
             yield _metric(family)
         yield from self._own()
 
@@ -128,6 +127,11 @@ class Collector:
             "When the last reload was tried; 0: never.",
             value=self._reloads.last_at,
         )
+
+
+def decode(cells: bytes) -> list[Family]:
+    """The families of `Core.metrics()`."""
+    return msgspec.json.decode(cells, type=list[Family])
 
 
 def expose(collector: Collector, accept: str) -> Exposition:

@@ -215,6 +215,10 @@ class Proxy:
         found = expose(collector, accept)
         return found.body, found.content_type
 
+    def cells(self) -> bytes:
+        """All native cells, merged over workers, JSON; `observe.metrics.decode` reads it."""
+        return self._running().metrics()
+
     def state(self) -> bytes:
         """Pools, channels and endpoints as they are now, JSON."""
         return self._running().state()
