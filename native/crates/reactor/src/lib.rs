@@ -1,1 +1,38 @@
 //! Sockets, poller, timers, worker threads and the recorder; no policy decision.
+//!
+//! The crate drives any [`Machine`] (in production `engine::Engine`) in turns: wait, `begin`, a
+//! bounded number of inputs, `end`, a full drain of `poll`, one flush per connection. The same
+//! [`turn::Driver`](turn) runs on a worker thread or inline under somebody else's event loop.
+//!
+//! **Invariants:** no file here looks into the bytes that pass; no queue is without a bound
+//! ([`limits`]); an edge of the poller is never lost, because what a bounded turn leaves behind
+//! stays in a list and makes the next turn start at once.
+
+mod acceptor;
+pub mod asks;
+pub mod clock;
+mod closing;
+mod connections;
+mod dial;
+mod fleet;
+mod flush;
+mod host;
+pub mod limits;
+pub mod listener;
+mod machine;
+mod mailbox;
+mod poller;
+pub mod process;
+mod read;
+pub mod recorder;
+mod socket;
+mod timer;
+mod turn;
+mod worker;
+
+pub use fleet::{Birth, Factory, Options};
+pub use host::{Host, StartError};
+pub use listener::{Listen, ListenError};
+pub use machine::Machine;
+pub use socket::{Keepalive, SocketOptions};
+pub use worker::Inline;
