@@ -167,6 +167,7 @@ def complete(config: Settings, folder: Path, address: str, admin: str) -> Settin
         "listen": address,
         "admin": {"listen": admin, "token": TOKEN},
         "access_log": str(folder / "access.log"),
+        "drain": {"deadline": "1s"},
     } | config
 
 
@@ -262,8 +263,7 @@ async def embedded_proxy(config: Settings, *, workers: int = 0) -> AsyncIterator
 
     with tempfile.TemporaryDirectory(prefix="fastproxy-test-") as name:
         folder = Path(name)
-        settings = complete(config, folder, "127.0.0.1:0", f"127.0.0.1:{free_port()}")
-        settings["workers"] = workers
+        settings = complete(config, folder, "127.0.0.1:0", "127.0.0.1:0") | {"workers": workers}
         async with fastproxy.Proxy(settings) as proxy:
-            admin = settings["admin"]["listen"]
-            yield RunningProxy(str(proxy.address), admin, folder, settings)
+            assert proxy.admin_address is not None
+            yield RunningProxy(proxy.address, proxy.admin_address, folder, settings)
