@@ -6,11 +6,16 @@
 //! the fuzzer and miri drive the same object.
 #![forbid(unsafe_code)]
 
+mod buffer;
 pub mod channel;
 pub mod clock;
+mod conn;
+mod cors;
 pub mod dialect;
+mod engine;
 pub mod error;
 pub mod exchange;
+mod heads;
 pub mod ids;
 pub mod input;
 pub mod limits;
@@ -21,4 +26,8 @@ pub mod scan;
 pub mod select;
 pub mod shared;
 pub mod snapshot;
+mod table;
 pub mod timer;
+mod upstreams;
+
+pub use engine::{Engine, Options};

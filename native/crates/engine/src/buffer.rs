@@ -1,0 +1,102 @@
+//! Bytes on their way to one peer, and the spare buffers of a worker.
+//!
+//! **Invariant:** an empty queue holds no memory: its buffer goes back to the spares.
+
+/// Spare buffers kept per worker, at most.
+const SPARES_MAX: usize = 64;
+/// A buffer larger than this is freed instead of kept.
+const SPARE_BYTES_MAX: usize = 128 * 1024;
+
+/// Spare byte buffers of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Spares {
+    /// An empty buffer, with capacity if there is a spare.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.buffers.len() < SPARES_MAX
+            && buffer.capacity() > 0
+            && buffer.capacity() <= SPARE_BYTES_MAX
+        {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+/// Bytes queued towards one peer: contiguous, sent from the front.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    bytes: Vec<u8>,
+    /// `0 <= sent <= bytes.len()`
+    sent: usize,
+}
+
+impl Queue {
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What to send now.
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// The buffer to append to.
+    pub(crate) fn writer(&mut self, spares: &mut Spares) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spares.take();
+        } else if self.sent > 0 && self.sent >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        &mut self.bytes
+    }
+
+    /// `count` bytes from the front were sent.
+    pub(crate) fn advance(&mut self, count: usize, spares: &mut Spares) {
+        self.sent = (self.sent + count).min(self.bytes.len());
+        if self.sent == self.bytes.len() {
+            self.sent = 0;
+            spares.give(std::mem::take(&mut self.bytes));
+        }
+    }
+
+    /// Takes everything that waits.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.drain(..self.sent);
+        self.sent = 0;
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emptied_queue_gives_its_buffer_back() {
+        let mut spares = Spares::default();
+        let mut queue = Queue::default();
+        queue.writer(&mut spares).extend_from_slice(b"hello");
+        queue.advance(2, &mut spares);
+        assert_eq!(queue.pending(), b"llo");
+        queue.advance(3, &mut spares);
+        assert!(queue.is_empty());
+        assert_eq!(queue.bytes.capacity(), 0);
+        assert_eq!(spares.buffers.len(), 1);
+    }
+}

@@ -1,0 +1,145 @@
+//! A connection of this worker: what the engine knows of a client's or an upstream's socket.
+//!
+//! **Invariant:** a connection serves at most one exchange at a time (HTTP/1.1); an idle one holds
+//! no buffer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::buffer::Queue;
+use crate::ids::{ExchangeId, ListenerId};
+use crate::shared::Endpoint;
+use crate::timer::TimerSlot;
+use wire::h1::{RequestReader, ResponseReader};
+
+/// One socket, either side.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    /// Bytes towards the peer.
+    pub(crate) out: Queue,
+    /// Reading was paused.
+    pub(crate) paused: bool,
+    /// `Output::Write` was said and `pending` not yet asked.
+    pub(crate) dirty: bool,
+    /// The connection's timer.
+    pub(crate) timer: TimerSlot,
+    /// When the peer last took bytes, or the queue last became non-empty.
+    pub(crate) progress_ns: u64,
+    /// Tokens queued since the last send: their added delay is known when the send returns.
+    pub(crate) tokens_unsent: u32,
+    /// Which peer.
+    pub(crate) side: Side,
+}
+
+/// The two peers.
+#[derive(Debug)]
+pub(crate) enum Side {
+    /// Accepted by a listener.
+    Client(Box<Client>),
+    /// Dialled by us.
+    Upstream(Box<Upstream>),
+}
+
+/// What the bytes of a client connection are just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientMode {
+    /// A PROXY protocol header must come first.
+    Prelude,
+    /// HTTP/1.1 messages.
+    Http,
+    /// Bytes of a WebSocket tunnel.
+    Tunnel,
+    /// The rest of a request that was already answered.
+    Discard,
+}
+
+/// A client connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) listener: ListenerId,
+    pub(crate) admin: bool,
+    /// The peer's address: of the socket, or told by the PROXY protocol.
+    pub(crate) peer: Option<IpAddr>,
+    /// Source counted for the per-source cap.
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) local_port: u16,
+    pub(crate) trusted: bool,
+    pub(crate) mode: ClientMode,
+    /// Taken for the length of one parse.
+    pub(crate) reader: Option<Box<RequestReader>>,
+    /// Bytes behind the request that is being served; at most one read's worth.
+    pub(crate) stash: Vec<u8>,
+    pub(crate) exchange: Option<ExchangeId>,
+    /// The running exchange has its whole request.
+    pub(crate) request_complete: bool,
+    /// When the connection became idle.
+    pub(crate) idle_since_ns: u64,
+    /// When the first byte of an incomplete head came; 0 = none.
+    pub(crate) head_since_ns: u64,
+    /// Bytes thrown away in `Discard`.
+    pub(crate) discarded: u64,
+    pub(crate) requests: u32,
+    /// The client closed its sending side.
+    pub(crate) eof: bool,
+}
+
+/// Where an upstream connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpstreamState {
+    /// `Output::Dial` is under way.
+    Dialing,
+    /// Serves an exchange.
+    Busy,
+    /// In the pool.
+    Idle,
+}
+
+/// An upstream connection.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// Position in `Engine::locals`.
+    pub(crate) local: usize,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) state: UpstreamState,
+    pub(crate) reader: Option<Box<ResponseReader>>,
+    pub(crate) exchange: Option<ExchangeId>,
+    pub(crate) idle_since_ns: u64,
+    /// Responses it has given.
+    pub(crate) served: u32,
+    pub(crate) tunnel: bool,
+}
+
+impl Conn {
+    pub(crate) fn new(side: Side, now_ns: u64) -> Self {
+        Self {
+            out: Queue::default(),
+            paused: false,
+            dirty: false,
+            timer: TimerSlot::default(),
+            progress_ns: now_ns,
+            tokens_unsent: 0,
+            side,
+        }
+    }
+
+    pub(crate) fn client(&self) -> Option<&Client> {
+        match &self.side {
+            Side::Client(client) => Some(client),
+            Side::Upstream(_) => None,
+        }
+    }
+
+    pub(crate) fn client_mut(&mut self) -> Option<&mut Client> {
+        match &mut self.side {
+            Side::Client(client) => Some(client),
+            Side::Upstream(_) => None,
+        }
+    }
+
+    pub(crate) fn upstream_mut(&mut self) -> Option<&mut Upstream> {
+        match &mut self.side {
+            Side::Upstream(upstream) => Some(upstream),
+            Side::Client(_) => None,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! May this socket exist? Caps per listener and per source, and a client connection's end.
+//!
+//! **Invariant:** each accepted connection is counted once and forgotten once.
+
+use std::sync::Arc;
+
+use crate::clock::MS;
+use crate::conn::{Client, ClientMode, Conn, Side};
+use crate::engine::Engine;
+use crate::error::{Failure, FailureKind};
+use crate::ids::ConnId;
+use crate::input::{Accepted, Closed};
+use crate::metrics::Metric;
+use crate::output::How;
+use crate::snapshot::{Listener, ListenerKind};
+use crate::timer::TimerKey;
+use wire::h1::RequestReader;
+
+impl Engine {
+    /// A listener accepted a socket. `None` refuses it: the driver closes it.
+    pub fn accepted(&mut self, accepted: Accepted) -> Option<ConnId> {
+        let at = accepted.listener.0 as usize;
+        let listener = Arc::clone(self.snapshot.listeners.get(at)?);
+        let admin = listener.plan.kind == ListenerKind::Admin;
+        let peer = accepted.peer.map(|a| a.ip().to_canonical());
+        if !self.may_accept(&listener, at, peer, admin) {
+            if let Some(cells) = self.locals.listener(at) {
+                cells.inc(Metric::ConnectionsRefused);
+            }
+            return None;
+        }
+        if let Some(cells) = self.locals.listener(at) {
+            cells.inc(Metric::Connections);
+            cells.add(Metric::ClientOpen, 1);
+        }
+        if !admin {
+            self.by_listener[at] += 1;
+        }
+        self.clients += 1;
+        let source = (listener.plan.connections_per_source_max > 0).then_some(peer).flatten();
+        if let Some(source) = source {
+            *self.sources.entry(source).or_insert(0) += 1;
+        }
+        let trusted = trusted(&listener, peer);
+        let client = Client {
+            listener: accepted.listener,
+            admin,
+            peer,
+            source,
+            local_port: accepted.local.map_or(0, |a| a.port()),
+            trusted,
+            mode: if listener.plan.proxy_protocol { ClientMode::Prelude } else { ClientMode::Http },
+            reader: Some(Box::new(RequestReader::new(wire::Limits::default()))),
+            stash: Vec::new(),
+            exchange: None,
+            request_complete: false,
+            idle_since_ns: self.now.mono_ns,
+            head_since_ns: self.now.mono_ns,
+            discarded: 0,
+            requests: 0,
+            eof: false,
+        };
+        let now_ns = self.now.mono_ns;
+        let id = self.conns.insert_with(|_| Conn::new(Side::Client(Box::new(client)), now_ns));
+        self.arm_client(id);
+        Some(id)
+    }
+
+    fn may_accept(
+        &mut self,
+        listener: &Listener,
+        at: usize,
+        peer: Option<std::net::IpAddr>,
+        admin: bool,
+    ) -> bool {
+        if self.by_listener.len() <= at {
+            self.by_listener.resize(at + 1, 0);
+        }
+        if admin {
+            return true;
+        }
+        let per_source = listener.plan.connections_per_source_max;
+        let crowded = per_source > 0
+            && peer.is_some_and(|p| self.sources.get(&p).is_some_and(|n| *n >= per_source));
+        self.draining.is_none() && !crowded && self.by_listener[at] < listener.plan.connections_max
+    }
+
+    /// The counters of a client connection that is gone.
+    pub(crate) fn forget_client(&mut self, client: &Client) {
+        let at = client.listener.0 as usize;
+        if let Some(cells) = self.locals.listener(at) {
+            cells.sub(Metric::ClientOpen, 1);
+        }
+        if !client.admin
+            && let Some(count) = self.by_listener.get_mut(at)
+        {
+            *count -= 1;
+        }
+        self.clients -= 1;
+        if let Some(source) = client.source
+            && let Some(count) = self.sources.get_mut(&source)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&source);
+            }
+        }
+    }
+
+    /// The next moment at which an idle or half-read client connection must be looked at.
+    pub(crate) fn arm_client(&mut self, id: ConnId) {
+        let Some(deadline_ns) = self.client_deadline(id) else { return };
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.timers.arm(&mut conn.timer, TimerKey::Conn(id), deadline_ns);
+        }
+    }
+
+    fn client_deadline(&self, id: ConnId) -> Option<u64> {
+        let client = self.conns.get(id)?.client()?;
+        if client.exchange.is_some() {
+            return None;
+        }
+        let plan = &self.snapshot.listeners.get(client.listener.0 as usize)?.plan;
+        Some(if client.mode == ClientMode::Discard {
+            client.idle_since_ns + 1000 * MS
+        } else if client.head_since_ns > 0 {
+            client.head_since_ns + plan.head_ms * MS
+        } else {
+            client.idle_since_ns + plan.idle_ms * MS
+        })
+    }
+
+    /// A client connection's timer fired: too slow, or idle for too long?
+    pub(crate) fn client_timer(&mut self, id: ConnId) {
+        let Some(deadline_ns) = self.client_deadline(id) else { return };
+        if self.now.mono_ns < deadline_ns {
+            return self.arm_client(id);
+        }
+        let Some(client) = self.conns.get(id).and_then(Conn::client) else { return };
+        let head_begun =
+            client.reader.as_ref().is_some_and(|r| !r.idle()) && client.mode == ClientMode::Http;
+        if head_begun {
+            self.refuse(id, &Failure::new(FailureKind::HeadTimeout, "the request head"));
+        } else {
+            self.close(id, How::Flush(Vec::new()));
+        }
+    }
+
+    /// The client closed its sending side, or is gone.
+    pub(crate) fn client_closed(&mut self, id: ConnId, closed: Closed) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(client) = conn.client_mut() else { return };
+        client.eof = true;
+        let (exchange, listener) = (client.exchange, client.listener);
+        let Some(exchange) = exchange else {
+            let how = if closed == Closed::Eof { How::Flush(Vec::new()) } else { How::Now };
+            return self.close(id, how);
+        };
+        let half_close = self
+            .snapshot
+            .listeners
+            .get(listener.0 as usize)
+            .is_some_and(|l| l.plan.half_close);
+        let complete = self
+            .conns
+            .get(id)
+            .and_then(Conn::client)
+            .is_some_and(|c| c.request_complete && c.mode == ClientMode::Http);
+        if closed == Closed::Eof && half_close && complete {
+            return;
+        }
+        if closed == Closed::Eof && self.tunnel_eof(exchange, true) {
+            return;
+        }
+        if let Some(mut exchange) = self.exchanges.take(exchange) {
+            self.client_gone(&mut exchange);
+            self.put_exchange(exchange);
+        }
+    }
+}
+
+/// Whether forwarding headers of that peer are believed.
+pub(crate) fn trusted(listener: &Listener, peer: Option<std::net::IpAddr>) -> bool {
+    match peer {
+        Some(peer) => listener.trusted.iter().any(|c| c.contains(peer)),
+        None => listener.plan.trust_unix,
+    }
+}

@@ -1,0 +1,110 @@
+//! Now, later or 429? The pool's bounded channel in front of its endpoints' permits.
+//!
+//! **Invariant:** a refusal precedes the upstream: nothing was sent for a request that is shed.
+
+use std::sync::Arc;
+
+use super::{Exchange, Phase, Step};
+use crate::engine::Engine;
+use crate::error::{Failure, FailureKind};
+use crate::ids::ExchangeId;
+use crate::metrics::{Metric, Shed};
+use crate::shared::{Ask, Entered, Grant, Outcome, Refusal, RefusalReason};
+
+impl Engine {
+    pub(crate) fn admit(&mut self, exchange: &mut Exchange) -> Step {
+        let Some(pool) = exchange.pool.as_ref().map(Arc::clone) else {
+            return Step::Fail(Failure::new(FailureKind::Internal, "no pool after match"));
+        };
+        exchange.marks.admission_ns = self.now.mono_ns;
+        let ask = Ask {
+            class: exchange.class,
+            excluded: &exchange.tried,
+            worker: self.worker,
+            exchange: exchange.id,
+            held_bytes: exchange.body.held.len() as u64,
+            now_ns: self.now.mono_ns,
+            sequence: exchange.sequence,
+        };
+        match pool.room.enter(&ask, &mut self.random) {
+            Entered::Granted(grant) => {
+                let cells = &self.locals.local(exchange.local).cells;
+                cells.observe(Metric::ChannelDepth, 0);
+                cells.observe(Metric::ChannelWait, 0);
+                self.hold(exchange, grant);
+                Step::Next(Phase::Select)
+            }
+            Entered::Queued { ticket, depth, sequence, pump } => {
+                let cells = &self.locals.local(exchange.local).cells;
+                cells.observe(Metric::ChannelDepth, u64::from(depth));
+                exchange.sequence = Some(sequence);
+                exchange.tally.queued = true;
+                exchange.phase = Phase::Queued(ticket);
+                if pump {
+                    let wake = pool.room.pump(self.now.mono_ns, &mut self.random);
+                    self.deliver(wake);
+                }
+                Step::Wait
+            }
+            Entered::Refused(refusal) => self.refused(exchange, &refusal),
+        }
+    }
+
+    fn refused(&mut self, exchange: &mut Exchange, refusal: &Refusal) -> Step {
+        let cells = &self.locals.local(exchange.local).cells;
+        let (kind, why, shed) = match refusal.reason {
+            RefusalReason::Full => {
+                (FailureKind::ChannelFull, "the pool's channel is full", Shed::Full)
+            }
+            RefusalReason::Hopeless => {
+                let why = "the expected wait is longer than this pool allows";
+                (FailureKind::Hopeless, why, Shed::Hopeless)
+            }
+            RefusalReason::NoEndpoint => {
+                let why = "no endpoint of the pool can take the request";
+                (FailureKind::NoEndpoint, why, Shed::NoEndpoint)
+            }
+        };
+        cells.inc_at(Metric::Sheds, shed as usize);
+        cells.observe(Metric::ChannelDepth, u64::from(refusal.depth));
+        exchange.tally.retry_after_ms = refusal.retry_after_ms;
+        // After an attempt that failed, its failure says more than the refusal of another try.
+        match exchange.setback.take() {
+            Some(failure) if refusal.reason == RefusalReason::NoEndpoint => Step::Fail(failure),
+            _ => Step::Fail(Failure::new(kind, why)),
+        }
+    }
+
+    /// A permit for a waiter of this worker arrived.
+    pub(crate) fn granted(&mut self, id: ExchangeId, grant: Grant) {
+        let waiting = self.exchanges.get(id).is_some_and(|e| matches!(e.phase, Phase::Queued(_)));
+        if !waiting {
+            // The waiter died while the permit travelled: it goes to the next one.
+            return self.pass_on(grant);
+        }
+        let Some(mut exchange) = self.exchanges.take(id) else { return self.pass_on(grant) };
+        let wait_ns = self.now.mono_ns.saturating_sub(exchange.marks.admission_ns);
+        self.locals.local(exchange.local).cells.observe(Metric::ChannelWait, wait_ns);
+        self.hold(&mut exchange, grant);
+        exchange.phase = Phase::Select;
+        self.advance(&mut exchange);
+        self.put_exchange(exchange);
+    }
+
+    /// Gives a permit that nobody waits for back to its room.
+    fn pass_on(&mut self, grant: Grant) {
+        let Some(room) = grant.room() else { return };
+        let wake = room.leave(grant, Outcome::Neutral, self.now.mono_ns, &mut self.random);
+        self.deliver(wake);
+    }
+
+    /// A waiter's time is up, or its client left.
+    pub(crate) fn leave_queue(&mut self, exchange: &mut Exchange) {
+        if let Phase::Queued(ticket) = std::mem::take(&mut exchange.phase)
+            && let Some(pool) = &exchange.pool
+        {
+            // `false`: a permit is on its way; `granted` will not find us and passes it on.
+            pool.room.abandon(ticket, self.now.mono_ns);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Requests that the control plane answers: the admin listener and merged model lists.
+
+use super::{Exchange, Phase, Step};
+use crate::engine::Engine;
+use crate::error::{Failure, FailureKind};
+use crate::ids::AskId;
+use crate::input::Answer;
+use crate::output::{Output, Question};
+use wire::{Method, Name};
+
+impl Engine {
+    /// `/healthz` and `/readyz` are answered here (a stalled interpreter must not fail liveness).
+    pub(crate) fn admin(&mut self, exchange: &mut Exchange) -> Step {
+        let get = matches!(exchange.head.method, Method::Get | Method::Head);
+        match exchange.head.path() {
+            b"/healthz" | b"/livez" if get => {
+                self.reply(exchange, 200, &[], Some("text/plain"), b"ok\n");
+                Step::Done
+            }
+            b"/readyz" if get => {
+                if self.shared.ready() && self.draining.is_none() {
+                    self.reply(exchange, 200, &[], Some("text/plain"), b"ready\n");
+                } else {
+                    self.reply(exchange, 503, &[], Some("text/plain"), b"not ready\n");
+                }
+                Step::Done
+            }
+            _ if !exchange.body.complete && exchange.head.body != wire::Body::None => {
+                self.send_continue(exchange);
+                Step::Wait
+            }
+            _ => self.ask_admin(exchange),
+        }
+    }
+
+    fn ask_admin(&mut self, exchange: &mut Exchange) -> Step {
+        let head = &exchange.head;
+        let question = Question::Admin {
+            method: head.method.as_str().to_owned(),
+            target: String::from_utf8_lossy(head.target()).into_owned(),
+            fields: head
+                .fields
+                .iter()
+                .map(|f| (String::from_utf8_lossy(f.name).into_owned(), f.value.to_vec()))
+                .collect(),
+            body: std::mem::take(&mut exchange.body.held),
+            loopback: exchange.peer.is_none_or(|p| p.is_loopback()),
+        };
+        self.ask(exchange, question)
+    }
+
+    /// `GET /v1/models` over several pools.
+    pub(crate) fn ask_models(&mut self, exchange: &mut Exchange) -> Step {
+        let authorization = exchange.head.fields.find(Name::Authorization).map(<[u8]>::to_vec);
+        self.ask(exchange, Question::Models { authorization })
+    }
+
+    fn ask(&mut self, exchange: &mut Exchange, question: Question) -> Step {
+        let id = AskId { worker: self.worker, exchange: exchange.id };
+        self.outputs.push_back(Output::Ask(id, question));
+        exchange.marks.dispatched_ns = self.now.mono_ns;
+        exchange.phase = Phase::Asked;
+        Step::Wait
+    }
+
+    pub(crate) fn control_answered(&mut self, exchange: &mut Exchange, answer: Answer) {
+        if exchange.phase != Phase::Asked {
+            return;
+        }
+        if answer.status == 0 {
+            let failure = Failure::new(FailureKind::ControlTimeout, "the control plane is busy");
+            return self.fail(exchange, failure);
+        }
+        let fields: Vec<(&[u8], &[u8])> =
+            answer.fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
+        self.reply(exchange, answer.status, &fields, None, &answer.body);
+    }
+}

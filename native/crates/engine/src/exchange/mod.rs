@@ -1,0 +1,329 @@
+//! One exchange's life: a request, what becomes of it, and its one end.
+//!
+//! The folder holds the stages in life order, one file each; this is the only file that calls
+//! them. **Invariant:** every path out of an exchange goes through `finish` (in `log`), which
+//! returns the permit, settles the account and writes the record, once.
+
+mod accept;
+mod account;
+mod admit;
+mod authenticate;
+mod control;
+mod gate;
+pub mod log;
+mod r#match;
+mod parse;
+mod reply;
+mod select;
+mod stream;
+mod timeout;
+mod tunnel;
+mod upstream;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::error::Failure;
+use crate::ids::{ConnId, ExchangeId, ListenerId};
+use crate::metrics::Cells;
+use crate::scan::BodyScan;
+use crate::shared::{Endpoint, Grant, Ticket};
+use crate::snapshot::{Dialect, Pool, Route};
+use crate::timer::TimerSlot;
+use wire::{RequestHead, ResponseHead};
+
+pub(crate) use account::{Marks, Tally};
+pub use authenticate::Principal;
+
+/// Where an exchange is in its life.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The head is complete.
+    #[default]
+    Authenticate,
+    Gate,
+    /// May wait for the body's `model`.
+    Match,
+    Admit,
+    /// In the pool's channel.
+    Queued(Ticket),
+    Select,
+    /// The control plane was asked.
+    Asked,
+    Upstream,
+    /// Waits for the connection.
+    Dialing,
+    /// The request is on its way, or the response.
+    Stream,
+    Tunnel,
+    Done,
+}
+
+/// What a stage says.
+pub(crate) enum Step {
+    Next(Phase),
+    /// An input is needed first.
+    Wait,
+    Fail(Failure),
+    /// The exchange was answered.
+    Done,
+}
+
+/// How a response body is framed towards the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Framing {
+    #[default]
+    None,
+    Length,
+    Chunked,
+    /// HTTP/1.0 client: the connection's end is the body's end.
+    Close,
+}
+
+/// The request body as far as it came.
+#[derive(Debug, Default)]
+pub(crate) struct RequestBody {
+    /// Held bytes, from `base` on.
+    pub(crate) held: Vec<u8>,
+    /// Offset in the body of `held[0]`; above 0 the body is not replayable any more.
+    pub(crate) base: u64,
+    /// `0 <= sent <= held.len()`: queued to the current attempt.
+    pub(crate) sent: usize,
+    /// Bytes received in all.
+    pub(crate) received: u64,
+    /// The whole body is here.
+    pub(crate) complete: bool,
+    /// Bytes charged to the process's budget of held bodies.
+    pub(crate) charged: u64,
+    /// Reading the client was stopped because the upstream is slower.
+    pub(crate) paused: bool,
+}
+
+/// One try at one endpoint.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    /// The permit; taken by the settlement.
+    pub(crate) grant: Option<Grant>,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) conn: Option<ConnId>,
+    pub(crate) started_ns: u64,
+    /// The connection had served before.
+    pub(crate) reused: bool,
+    /// The head (and perhaps body bytes) was queued.
+    pub(crate) sent: bool,
+    /// Every byte of the request was queued.
+    pub(crate) request_done: bool,
+    /// A byte of the response came.
+    pub(crate) answered: bool,
+}
+
+/// The response as far as it went.
+#[derive(Debug, Default)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) framing: Framing,
+    /// The status line was queued.
+    pub(crate) head_committed: bool,
+    /// A body byte other than a heartbeat was queued.
+    pub(crate) body_committed: bool,
+    /// The current attempt's response head came.
+    pub(crate) answered: bool,
+    /// The upstream answers with an event stream.
+    pub(crate) sse: bool,
+    /// The upstream's head waits in `head` for its first event.
+    pub(crate) held: bool,
+    pub(crate) head: ResponseHead,
+    pub(crate) scanner: wire::sse::Scanner,
+    /// Bytes behind the last complete event.
+    pub(crate) tail: Vec<u8>,
+    /// The tail outgrew its bound and flows through as it comes.
+    pub(crate) oversize: bool,
+    /// The client's connection closes after this response.
+    pub(crate) close: bool,
+    /// The upstream connection was paused because the client is slower.
+    pub(crate) upstream_paused: bool,
+    pub(crate) bytes: u64,
+}
+
+/// One request and everything that becomes of it.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(crate) id: ExchangeId,
+    pub(crate) done: bool,
+    pub(crate) client: ConnId,
+    pub(crate) listener: ListenerId,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) trusted: bool,
+    pub(crate) admin: bool,
+    pub(crate) phase: Phase,
+    pub(crate) head: RequestHead,
+    pub(crate) request_id: String,
+    pub(crate) principal: Principal,
+    pub(crate) body: RequestBody,
+    pub(crate) scan: BodyScan,
+    /// The body is a JSON document that is looked at.
+    pub(crate) scanning: bool,
+    /// 100 Continue is owed.
+    pub(crate) expects: bool,
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) route_cells: Option<Arc<Cells>>,
+    pub(crate) pool: Option<Arc<Pool>>,
+    /// Position in `Engine::locals`.
+    pub(crate) local: usize,
+    pub(crate) class: u8,
+    pub(crate) dialect: Dialect,
+    pub(crate) sequence: Option<u64>,
+    pub(crate) attempt: Option<Attempt>,
+    pub(crate) attempts: u32,
+    /// Slots of endpoints that failed this exchange.
+    pub(crate) tried: Vec<u32>,
+    /// The one free retry on a stale connection was used.
+    pub(crate) stale_used: bool,
+    /// The next attempt must not reuse a connection.
+    pub(crate) fresh: bool,
+    pub(crate) response: Response,
+    pub(crate) marks: Marks,
+    pub(crate) tally: Tally,
+    /// The failure that ended it.
+    pub(crate) failure: Option<Failure>,
+    /// The failure of an earlier attempt.
+    pub(crate) setback: Option<Failure>,
+    /// The endpoint of the last attempt.
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
+    pub(crate) timer: TimerSlot,
+}
+
+impl Exchange {
+    fn blank(id: ExchangeId, client: ConnId) -> Self {
+        Self {
+            id,
+            done: false,
+            client,
+            listener: ListenerId(0),
+            peer: None,
+            trusted: false,
+            admin: false,
+            phase: Phase::default(),
+            head: RequestHead::new(),
+            request_id: String::new(),
+            principal: Principal::default(),
+            body: RequestBody::default(),
+            scan: BodyScan::new(),
+            scanning: false,
+            expects: false,
+            route: None,
+            route_cells: None,
+            pool: None,
+            local: 0,
+            class: 1,
+            dialect: Dialect::Openai,
+            sequence: None,
+            attempt: None,
+            attempts: 0,
+            tried: Vec::new(),
+            stale_used: false,
+            fresh: false,
+            response: Response::default(),
+            marks: Marks::default(),
+            tally: Tally::default(),
+            failure: None,
+            setback: None,
+            endpoint: None,
+            timer: TimerSlot::default(),
+        }
+    }
+
+    /// Makes a used object new, keeping the capacity of its small buffers.
+    fn renew(&mut self, id: ExchangeId, client: ConnId) {
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        let mut response_head = std::mem::take(&mut self.response.head);
+        response_head.clear();
+        let mut request_id = std::mem::take(&mut self.request_id);
+        request_id.clear();
+        let mut held = std::mem::take(&mut self.body.held);
+        held.clear();
+        held.shrink_to(KEPT_BYTES_MAX);
+        let mut tail = std::mem::take(&mut self.response.tail);
+        tail.clear();
+        tail.shrink_to(KEPT_BYTES_MAX);
+        let mut scan = std::mem::take(&mut self.scan);
+        scan.clear();
+        *self = Self::blank(id, client);
+        self.head = head;
+        self.response.head = response_head;
+        self.request_id = request_id;
+        self.body.held = held;
+        self.response.tail = tail;
+        self.scan = scan;
+    }
+
+    /// The client asked for an event stream.
+    pub(crate) fn wants_stream(&self) -> bool {
+        self.scan.stream() == Some(true)
+    }
+}
+
+/// Spare exchanges keep buffers up to this size.
+const KEPT_BYTES_MAX: usize = 8 * 1024;
+/// Spare exchanges of a worker, at most.
+const SPARE_EXCHANGES_MAX: usize = 256;
+
+impl Engine {
+    /// A new exchange of that client connection, in the table.
+    pub(crate) fn new_exchange(&mut self, client: ConnId) -> ExchangeId {
+        let spare = self.spare_exchanges.pop();
+        self.cells.add(crate::metrics::Metric::Exchanges, 1);
+        self.exchanges.insert_with(|id| match spare {
+            Some(mut exchange) => {
+                exchange.renew(id, client);
+                exchange
+            }
+            None => Box::new(Exchange::blank(id, client)),
+        })
+    }
+
+    /// Forgets an exchange that is done and keeps its buffers.
+    pub(crate) fn recycle(&mut self, mut exchange: Box<Exchange>) {
+        self.timers.cancel(&mut exchange.timer);
+        self.exchanges.remove(exchange.id);
+        self.cells.sub(crate::metrics::Metric::Exchanges, 1);
+        if self.spare_exchanges.len() < SPARE_EXCHANGES_MAX {
+            exchange.route = None;
+            exchange.route_cells = None;
+            exchange.pool = None;
+            exchange.endpoint = None;
+            self.spare_exchanges.push(exchange);
+        }
+    }
+
+    /// Drives an exchange through its stages, in life order, until one has to wait.
+    pub(crate) fn advance(&mut self, exchange: &mut Exchange) {
+        while !exchange.done {
+            let step = match exchange.phase {
+                Phase::Authenticate => self.authenticate(exchange),
+                Phase::Gate => self.gate(exchange),
+                Phase::Match => self.match_route(exchange),
+                Phase::Admit => self.admit(exchange),
+                Phase::Select => self.select(exchange),
+                Phase::Upstream => self.upstream(exchange),
+                Phase::Stream => self.pump(exchange),
+                Phase::Queued(_)
+                | Phase::Asked
+                | Phase::Dialing
+                | Phase::Tunnel
+                | Phase::Done => Step::Wait,
+            };
+            match step {
+                Step::Next(phase) => exchange.phase = phase,
+                Step::Wait => {
+                    self.arm(exchange);
+                    return;
+                }
+                Step::Fail(failure) => return self.fail(exchange, failure),
+                Step::Done => return,
+            }
+        }
+    }
+}

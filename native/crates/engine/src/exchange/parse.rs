@@ -1,0 +1,351 @@
+//! What was said? A client's bytes become a head and a body, one request at a time.
+//!
+//! **Invariant:** while a request is being answered, bytes behind it wait in the connection's
+//! stash (at most one read's worth) and the socket is paused; they are never lost or reordered.
+
+use std::sync::Arc;
+
+use super::{Exchange, Phase, Step};
+use crate::conn::{Client, ClientMode, Conn};
+use crate::engine::Engine;
+use crate::error::{Failure, FailureKind};
+use crate::ids::{ConnId, ExchangeId};
+use crate::limits;
+use crate::metrics::Metric;
+use crate::output::How;
+use wire::h1::Event;
+use wire::{Body, Method, Name};
+
+impl Engine {
+    /// Bytes of a client connection.
+    pub(crate) fn client_read(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        if !client.stash.is_empty() || (client.exchange.is_some() && client.request_complete) {
+            if client.mode == ClientMode::Tunnel {
+                return self.tunnel_client_read(id, bytes);
+            }
+            client.stash.extend_from_slice(bytes);
+            if client.mode == ClientMode::Prelude {
+                return self.client_prelude(id);
+            }
+            return self.pause(id, true);
+        }
+        match client.mode {
+            ClientMode::Http | ClientMode::Discard => self.client_parse(id, bytes),
+            ClientMode::Tunnel => self.tunnel_client_read(id, bytes),
+            ClientMode::Prelude => {
+                client.stash.extend_from_slice(bytes);
+                self.client_prelude(id);
+            }
+        }
+    }
+
+    /// The exchange of a connection ended: what waits in the stash is parsed now.
+    pub(crate) fn client_resume(&mut self, id: ConnId) {
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        if client.exchange.is_some() {
+            return;
+        }
+        let stash = std::mem::take(&mut client.stash);
+        self.pause(id, false);
+        if !stash.is_empty() {
+            self.client_parse(id, &stash);
+        }
+    }
+
+    /// A PROXY protocol header must come first (HAProxy's PROXY protocol, v1 and v2).
+    fn client_prelude(&mut self, id: ConnId) {
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        match wire::proxy_protocol::parse(&client.stash) {
+            Ok(None) => {}
+            Ok(Some((taken, addresses))) => {
+                let mut rest = std::mem::take(&mut client.stash);
+                rest.drain(..taken);
+                client.mode = ClientMode::Http;
+                if let Some((source, _)) = addresses {
+                    client.peer = Some(source.ip().to_canonical());
+                }
+                let (at, peer) = (client.listener.0 as usize, client.peer);
+                let trusted = self
+                    .snapshot
+                    .listeners
+                    .get(at)
+                    .is_some_and(|l| super::accept::trusted(l, peer));
+                if let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) {
+                    client.trusted = trusted;
+                }
+                if !rest.is_empty() {
+                    self.client_parse(id, &rest);
+                }
+            }
+            Err(violation) => {
+                self.count_violation(id, &violation);
+                self.close(id, How::Now);
+            }
+        }
+    }
+
+    fn client_parse(&mut self, id: ConnId, mut input: &[u8]) {
+        let mut touched: Option<ExchangeId> = None;
+        loop {
+            let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+            if client.exchange.is_some() && client.request_complete {
+                if !input.is_empty() {
+                    client.stash.extend_from_slice(input);
+                    self.pause(id, true);
+                }
+                break;
+            }
+            let Some(mut reader) = client.reader.take() else { return };
+            let event = reader.next(&mut input, &mut self.request_head);
+            let idle = reader.idle();
+            client.reader = Some(reader);
+            match event {
+                Ok(None) => {
+                    self.note_partial(id, idle);
+                    break;
+                }
+                Ok(Some(event)) => {
+                    if !self.client_event(id, event, &mut touched) {
+                        return;
+                    }
+                }
+                Err(violation) => {
+                    self.count_violation(id, &violation);
+                    let failure = Failure::from(violation);
+                    return self.request_broken(id, &failure);
+                }
+            }
+        }
+        if let Some(touched) = touched {
+            self.drive(touched);
+        }
+    }
+
+    /// One event of the request stream. `false` when the connection is gone.
+    fn client_event(
+        &mut self,
+        id: ConnId,
+        event: Event<'_>,
+        touched: &mut Option<ExchangeId>,
+    ) -> bool {
+        match event {
+            Event::Head => *touched = self.request_head(id),
+            Event::Data(data) => {
+                let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+                    return false;
+                };
+                if client.mode == ClientMode::Discard {
+                    client.discarded += data.len() as u64;
+                    if client.discarded > limits::DRAIN_BYTES_MAX {
+                        self.close(id, How::Flush(Vec::new()));
+                        return false;
+                    }
+                } else if let Some(exchange) = client.exchange {
+                    *touched = Some(exchange);
+                    self.request_data(exchange, data);
+                }
+            }
+            Event::End => return self.request_end(id, touched),
+            Event::Interim | Event::Trailers(_) => {}
+        }
+        self.conns.get(id).is_some()
+    }
+
+    fn request_end(&mut self, id: ConnId, touched: &mut Option<ExchangeId>) -> bool {
+        let now_ns = self.now.mono_ns;
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return false };
+        if client.mode == ClientMode::Discard {
+            client.mode = ClientMode::Http;
+            client.idle_since_ns = now_ns;
+            client.head_since_ns = 0;
+            return true;
+        }
+        client.request_complete = true;
+        if let Some(exchange) = client.exchange {
+            *touched = Some(exchange);
+            if let Some(exchange) = self.exchanges.get_mut(exchange) {
+                exchange.body.complete = true;
+            }
+        }
+        true
+    }
+
+    /// An incomplete head starts its clock; a quiet connection stops it.
+    fn note_partial(&mut self, id: ConnId, idle: bool) {
+        let now_ns = self.now.mono_ns;
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        if client.exchange.is_none() && client.mode == ClientMode::Http {
+            if !idle && client.head_since_ns == 0 {
+                client.head_since_ns = now_ns;
+            }
+            self.arm_client(id);
+        }
+    }
+
+    fn count_violation(&self, id: ConnId, violation: &wire::Violation) {
+        if let Some(client) = self.conns.get(id).and_then(Conn::client)
+            && let Some(cells) = self.locals.listener(client.listener.0 as usize)
+        {
+            cells.inc_at(Metric::Violations, violation.code as usize);
+        }
+    }
+
+    /// A complete head: a new exchange.
+    fn request_head(&mut self, id: ConnId) -> Option<ExchangeId> {
+        let exchange_id = self.new_exchange(id);
+        let now = self.now;
+        let client: &mut Client = self.conns.get_mut(id).and_then(Conn::client_mut)?;
+        client.exchange = Some(exchange_id);
+        client.request_complete = false;
+        client.head_since_ns = 0;
+        client.requests += 1;
+        let exchange = self.exchanges.get_mut(exchange_id)?;
+        std::mem::swap(&mut exchange.head, &mut self.request_head);
+        exchange.listener = client.listener;
+        exchange.admin = client.admin;
+        exchange.peer = client.peer;
+        exchange.trusted = client.trusted;
+        exchange.marks.started_ns = now.mono_ns;
+        exchange.marks.started_wall_ms = now.wall_ms;
+        exchange.expects = exchange.head.expect_continue;
+        exchange.response.close = !exchange.head.keep_alive;
+        exchange.scanning = exchange.head.body != Body::None && is_json(&exchange.head);
+        let listener = self.snapshot.listeners.get(client.listener.0 as usize).map(Arc::clone);
+        if let Some(listener) = listener {
+            let max = listener.plan.requests_max;
+            if max > 0 && client.requests >= max {
+                exchange.response.close = true;
+            }
+        }
+        if self.draining.is_some() && !exchange.admin {
+            exchange.response.close = true;
+        }
+        Some(exchange_id)
+    }
+
+    /// Body bytes: held, scanned, and passed on by `pump`.
+    fn request_data(&mut self, id: ExchangeId, data: &[u8]) {
+        let held_max = self.snapshot.held_body_bytes_max;
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        if exchange.phase == Phase::Done {
+            return;
+        }
+        exchange.body.received += data.len() as u64;
+        exchange.body.held.extend_from_slice(data);
+        if exchange.scanning {
+            exchange.scan.feed(data);
+        }
+        let wanted = (exchange.body.held.len() as u64).saturating_sub(exchange.body.charged);
+        if wanted > 0 && exchange.body.held.len() <= held_max {
+            let wanted = wanted.max(super::KEPT_BYTES_MAX as u64);
+            if self.shared.held_bytes.try_take(wanted) {
+                exchange.body.charged += wanted;
+            }
+        }
+    }
+
+    /// Runs the stages of an exchange after its client's bytes were taken.
+    pub(crate) fn drive(&mut self, id: ExchangeId) {
+        let Some(mut exchange) = self.exchanges.take(id) else { return };
+        if let Some(failure) = self.body_verdict(&exchange) {
+            self.fail(&mut exchange, failure);
+        } else {
+            self.advance(&mut exchange);
+            self.hold_or_pause(&mut exchange);
+        }
+        self.put_exchange(exchange);
+    }
+
+    /// What the body so far forbids.
+    fn body_verdict(&self, exchange: &Exchange) -> Option<Failure> {
+        let max = exchange.route.as_ref().map_or(u64::MAX, |r| r.body_bytes_max);
+        if exchange.body.received > max {
+            return Some(Failure::new(FailureKind::BodyTooLarge, "the request body"));
+        }
+        if !exchange.scanning || exchange.admin {
+            return None;
+        }
+        let violation = exchange.scan.violation()?;
+        // A body that is not JSON at all matters only to a route that must read it (see `match`);
+        // an ambiguous `model` could mean one thing to us and another to the engine.
+        violation.is_ambiguous().then(|| Failure::new(FailureKind::BadModel, violation.why()))
+    }
+
+    /// A body that outgrows what may be held flows instead, at the upstream's pace.
+    fn hold_or_pause(&mut self, exchange: &mut Exchange) {
+        if exchange.done || exchange.body.complete {
+            return;
+        }
+        let over = exchange.body.held.len() as u64 > exchange.body.charged.max(1)
+            && exchange.body.held.len() > limits::QUEUE_BYTES_HIGH;
+        let over = over || exchange.body.held.len() > self.snapshot.held_body_bytes_max;
+        if over && exchange.phase == Phase::Stream {
+            self.drop_sent(exchange);
+        }
+        let waiting = exchange.body.held.len() - exchange.body.sent;
+        if over && waiting > limits::QUEUE_BYTES_HIGH {
+            exchange.body.paused = true;
+            self.pause(exchange.client, true);
+        }
+        if over && exchange.phase == Phase::Match {
+            let why = "its model was not found in the part that may be held";
+            self.fail(exchange, Failure::new(FailureKind::BodyTooLarge, why));
+        }
+    }
+
+    /// Forgets body bytes that the upstream has: from now on the body is not replayable.
+    pub(crate) fn drop_sent(&mut self, exchange: &mut Exchange) {
+        let body = &mut exchange.body;
+        if body.sent > 0 {
+            body.base += body.sent as u64;
+            body.held.drain(..body.sent);
+            body.sent = 0;
+        }
+    }
+
+    /// The request stream broke: answer once, close, and never forward (RFC 9112 §2.2).
+    fn request_broken(&mut self, id: ConnId, failure: &Failure) {
+        let exchange = self.conns.get(id).and_then(Conn::client).and_then(|c| c.exchange);
+        match exchange.and_then(|e| self.exchanges.take(e)) {
+            Some(mut exchange) => {
+                exchange.response.close = true;
+                self.fail(&mut exchange, *failure);
+                self.put_exchange(exchange);
+            }
+            None => self.refuse(id, failure),
+        }
+    }
+}
+
+/// Whether the body is to be looked at: JSON by its type, or a POST that names none.
+fn is_json(head: &wire::RequestHead) -> bool {
+    match head.fields.find(Name::ContentType) {
+        Some(value) => {
+            let kind = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+            kind.eq_ignore_ascii_case(b"application/json")
+                || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case(b"+json")
+        }
+        None => matches!(head.method, Method::Post),
+    }
+}
+
+impl Engine {
+    /// Sends the 100 Continue that is owed (RFC 9110 §10.1.1): we want the body now.
+    pub(crate) fn send_continue(&mut self, exchange: &mut Exchange) {
+        if !std::mem::take(&mut exchange.expects) || exchange.body.received > 0 {
+            return;
+        }
+        if let Some(conn) = self.conns.get_mut(exchange.client) {
+            let out = conn.out.writer(&mut self.spares);
+            out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.mark(exchange.client);
+        }
+    }
+
+    /// Passes body bytes to the upstream; the stage of an exchange under way.
+    pub(crate) fn pump(&mut self, exchange: &mut Exchange) -> Step {
+        self.pump_request(exchange);
+        Step::Wait
+    }
+}

@@ -1,0 +1,246 @@
+//! Answers of ours, and the end of every response towards the client.
+//!
+//! **Invariant:** a truncated stream never looks complete: an unclean end leaves a chunked body
+//! unterminated, a length body short, and resets a close-delimited one.
+
+use super::{Exchange, Framing, Phase};
+use crate::conn::{ClientMode, Conn};
+use crate::dialect;
+use crate::engine::Engine;
+use crate::error::{Failure, FailureKind};
+use crate::heads;
+use crate::ids::ConnId;
+use crate::limits;
+use crate::metrics::Metric;
+use crate::output::How;
+use crate::shared::Outcome;
+use crate::snapshot::Dialect;
+use wire::h1::encode;
+use wire::{Body, Method, Version};
+
+/// The dialect of a path, where the route does not fix one.
+pub(crate) fn dialect_of(path: &[u8]) -> Dialect {
+    if path.starts_with(b"/v1/messages") { Dialect::Anthropic } else { Dialect::Openai }
+}
+
+impl Engine {
+    /// Answers with a whole response of ours and ends the exchange.
+    pub(crate) fn reply(
+        &mut self,
+        exchange: &mut Exchange,
+        status: u16,
+        fields: &[(&[u8], &[u8])],
+        content_type: Option<&str>,
+        body: &[u8],
+    ) {
+        exchange.response.status = status;
+        exchange.response.head_committed = true;
+        exchange.response.bytes += body.len() as u64;
+        if !self.may_keep(exchange) {
+            exchange.response.close = true;
+        }
+        let listener = self.snapshot.listeners.get(exchange.listener.0 as usize);
+        if let Some(conn) = self.conns.get_mut(exchange.client) {
+            let out = conn.out.writer(&mut self.spares);
+            encode::status_line(out, status);
+            for (name, value) in fields {
+                // A value of ours that cannot be serialised is left out, never split.
+                let _ = encode::field(out, name, value);
+            }
+            if let Some(content_type) = content_type {
+                let _ = encode::field(out, b"content-type", content_type.as_bytes());
+            }
+            if status != 204 && status != 304 {
+                encode::content_length(out, body.len() as u64);
+            }
+            heads::response_extras(out, exchange, listener.map(AsRef::as_ref));
+            encode::end_of_head(out);
+            if exchange.head.method != Method::Head && status != 204 && status != 304 {
+                out.extend_from_slice(body);
+            }
+            self.mark(exchange.client);
+        }
+        self.end_response(exchange, true);
+        self.finish(exchange);
+    }
+
+    /// Ends an exchange with a failure: an error response, or an error event and an unclean end.
+    pub(crate) fn fail(&mut self, exchange: &mut Exchange, failure: Failure) {
+        if exchange.done {
+            return;
+        }
+        if matches!(exchange.phase, Phase::Queued(_)) {
+            self.leave_queue(exchange);
+        }
+        self.drop_attempt(exchange, Outcome::Neutral);
+        if let Some(cells) = self.listener_cells(exchange) {
+            cells.inc_at(Metric::LocalReplies, failure.kind as usize);
+        }
+        if exchange.response.head_committed {
+            self.fail_stream(exchange, failure);
+        } else {
+            self.fail_head(exchange, failure);
+        }
+    }
+
+    fn fail_head(&mut self, exchange: &mut Exchange, failure: Failure) {
+        let kind = failure.kind;
+        let status = kind.status();
+        let mut body = self.spares.take();
+        let retry_ms = exchange.tally.retry_after_ms;
+        let retry_ms = (retry_ms > 0).then_some(retry_ms.min(limits::RETRY_AFTER_MS_MAX));
+        dialect::body(&mut body, exchange.dialect, &failure, &exchange.request_id, retry_ms);
+        let mut fields = heads::FailureFields::default();
+        fields.set(&failure, retry_ms, exchange, self.now.mono_ns);
+        if matches!(kind, FailureKind::HeadTimeout | FailureKind::BodyTimeout | FailureKind::Draining) {
+            exchange.response.close = true;
+        }
+        exchange.failure = Some(failure);
+        let content_type = dialect::content_type(exchange.dialect);
+        self.reply(exchange, status, &fields.as_slices(), Some(content_type), &body);
+        self.spares.give(body);
+    }
+
+    fn fail_stream(&mut self, exchange: &mut Exchange, failure: Failure) {
+        if exchange.response.sse && !exchange.response.oversize {
+            let mut event = self.spares.take();
+            dialect::stream_error(&mut event, exchange.dialect, &failure, &exchange.request_id);
+            exchange.response.tail.clear();
+            self.client_body(exchange, &event);
+            self.spares.give(event);
+        }
+        if let Some(cells) = self.pool_cells(exchange) {
+            cells.inc(Metric::Truncated);
+        }
+        exchange.failure = Some(failure);
+        self.end_response(exchange, false);
+        self.finish(exchange);
+    }
+
+    /// A connection whose bytes never made a request: answered, recorded and closed.
+    pub(crate) fn refuse(&mut self, id: ConnId, failure: &Failure) {
+        let exchange_id = self.new_exchange(id);
+        let now = self.now;
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        client.exchange = Some(exchange_id);
+        client.request_complete = true;
+        let (listener, peer, admin) = (client.listener, client.peer, client.admin);
+        if let Some(mut exchange) = self.exchanges.take(exchange_id) {
+            exchange.listener = listener;
+            exchange.peer = peer;
+            exchange.admin = admin;
+            exchange.marks.started_ns = now.mono_ns;
+            exchange.marks.started_wall_ms = now.wall_ms;
+            exchange.response.close = true;
+            exchange.body.complete = true;
+            let _ = self.authenticate(&mut exchange);
+            self.fail(&mut exchange, *failure);
+            self.put_exchange(exchange);
+        }
+    }
+
+    /// Queues body bytes to the client in the response's framing.
+    pub(crate) fn client_body(&mut self, exchange: &mut Exchange, bytes: &[u8]) {
+        if bytes.is_empty() || exchange.head.method == Method::Head {
+            return;
+        }
+        exchange.response.bytes += bytes.len() as u64;
+        let Some(conn) = self.conns.get_mut(exchange.client) else { return };
+        if conn.out.is_empty() {
+            conn.progress_ns = self.now.mono_ns;
+        }
+        let out = conn.out.writer(&mut self.spares);
+        if exchange.response.framing == Framing::Chunked {
+            encode::chunk(out, bytes);
+        } else {
+            out.extend_from_slice(bytes);
+        }
+        self.mark(exchange.client);
+    }
+
+    /// Whether the client's connection can serve another request after this response.
+    fn may_keep(&self, exchange: &Exchange) -> bool {
+        if exchange.response.close || exchange.response.framing == Framing::Close {
+            return false;
+        }
+        if exchange.body.complete || exchange.head.body == Body::None {
+            return true;
+        }
+        // RFC 9112 §9.3: an unread body is drained when it is short, else the connection ends.
+        // A client that waits for 100 Continue may or may not send it: nobody can tell.
+        !exchange.expects
+            && match exchange.head.body {
+                Body::Length(length) => {
+                    length.saturating_sub(exchange.body.received) <= limits::DRAIN_BYTES_MAX
+                }
+                _ => true,
+            }
+    }
+
+    /// The last byte of a response was queued (`clean`), or never will be.
+    pub(crate) fn end_response(&mut self, exchange: &mut Exchange, clean: bool) {
+        let id = exchange.client;
+        let now_ns = self.now.mono_ns;
+        if clean && exchange.response.framing == Framing::Chunked
+            && exchange.head.method != Method::Head
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            encode::last_chunk(conn.out.writer(&mut self.spares), None);
+            self.mark(id);
+        }
+        let keep = clean && self.may_keep(exchange);
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        client.exchange = None;
+        if !keep || client.eof {
+            let reset = !clean
+                && (exchange.response.framing == Framing::Close
+                    || exchange.failure.as_ref().is_some_and(|f| {
+                        f.kind == FailureKind::ClientGone || f.kind == FailureKind::ClientStall
+                    }));
+            return self.close(id, if reset { How::Reset } else { How::Flush(Vec::new()) });
+        }
+        client.idle_since_ns = now_ns;
+        client.head_since_ns = 0;
+        if !exchange.body.complete && exchange.head.body != Body::None {
+            client.mode = ClientMode::Discard;
+            client.discarded = 0;
+        }
+        client.request_complete = false;
+        self.resumed.push_back(id);
+        self.arm_client(id);
+    }
+
+    /// How a body of that kind goes to this client.
+    pub(crate) fn framing_for(exchange: &Exchange, status: u16, body: Body, sse: bool) -> Framing {
+        if exchange.head.method == Method::Head || status == 204 || status == 304 || status < 200 {
+            return Framing::None;
+        }
+        match body {
+            Body::None => Framing::Length,
+            Body::Length(_) if !sse => Framing::Length,
+            _ if exchange.head.version == Version::Http10 => Framing::Close,
+            _ => Framing::Chunked,
+        }
+    }
+
+    /// The client took bytes: an upstream that waited for it may go on.
+    pub(crate) fn client_wrote(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let waiting = conn.out.len();
+        let Some(exchange_id) = conn.client().and_then(|c| c.exchange) else { return };
+        if waiting > limits::QUEUE_BYTES_LOW {
+            return;
+        }
+        let Some(exchange) = self.exchanges.get_mut(exchange_id) else { return };
+        if exchange.phase == Phase::Tunnel {
+            return self.tunnel_wrote(exchange_id);
+        }
+        if exchange.response.upstream_paused {
+            exchange.response.upstream_paused = false;
+            exchange.marks.last_byte_ns = self.now.mono_ns;
+            if let Some(upstream) = exchange.attempt.as_ref().and_then(|a| a.conn) {
+                self.pause(upstream, false);
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Deadlines of an exchange, in the units of the work.
+//!
+//! One timer per exchange, armed lazily at the earliest deadline: bytes that move only change a
+//! mark, and the timer that fires too early arms itself again.
+//!
+//! **Invariant:** no default deadline ends a slow but live stream.
+
+use super::{Exchange, Framing, Phase};
+use crate::clock::{MS, SECOND};
+use crate::conn::Conn;
+use crate::engine::Engine;
+use crate::error::{Failure, FailureKind};
+use crate::ids::ExchangeId;
+use crate::metrics::{Metric, Shed, Timeout};
+use crate::output::How;
+use crate::shared::Outcome;
+use crate::timer::{TimerKey, TimerSlot};
+use wire::Body;
+
+/// Grace before a request body must move.
+const BODY_GRACE_NS: u64 = 10 * SECOND;
+/// Bytes per second a request body must move at after the grace.
+const BODY_BYTES_PER_S: u64 = 1024;
+/// The control plane's time for an answer.
+const CONTROL_NS: u64 = 10 * SECOND;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Body,
+    Wait,
+    Connect,
+    Head,
+    FirstToken,
+    InterToken,
+    Total,
+    ClientStall,
+    Control,
+    Heartbeat,
+}
+
+impl Engine {
+    /// Arms the exchange's timer at its earliest deadline.
+    pub(crate) fn arm(&mut self, exchange: &mut Exchange) {
+        if exchange.done {
+            return;
+        }
+        if let Some((deadline_ns, _)) = self.deadline(exchange) {
+            self.timers.arm(&mut exchange.timer, TimerKey::Exchange(exchange.id), deadline_ns);
+        }
+    }
+
+    pub(crate) fn exchange_timer(&mut self, id: ExchangeId) {
+        let Some(mut exchange) = self.exchanges.take(id) else { return };
+        exchange.timer = TimerSlot::default();
+        match self.deadline(&exchange) {
+            Some((deadline_ns, due)) if deadline_ns <= self.now.mono_ns => {
+                self.expire(&mut exchange, due);
+            }
+            _ => self.arm(&mut exchange),
+        }
+        self.put_exchange(exchange);
+    }
+
+    fn deadline(&self, exchange: &Exchange) -> Option<(u64, Due)> {
+        let mut earliest: Option<(u64, Due)> = None;
+        let mut add = |since_ns: u64, length_ns: u64, due: Due| {
+            if length_ns > 0 && earliest.is_none_or(|(at, _)| since_ns + length_ns < at) {
+                earliest = Some((since_ns + length_ns, due));
+            }
+        };
+        let marks = &exchange.marks;
+        if exchange.phase == Phase::Asked {
+            add(marks.dispatched_ns, CONTROL_NS, Due::Control);
+        }
+        if body_is_due(exchange) {
+            let earned_ns = exchange.body.received * (SECOND / BODY_BYTES_PER_S);
+            add(marks.started_ns, BODY_GRACE_NS + earned_ns, Due::Body);
+        }
+        let Some(pool) = &exchange.pool else { return earliest };
+        let times = &pool.timeouts;
+        let started_ns = exchange.attempt.as_ref().map_or(marks.started_ns, |a| a.started_ns);
+        match exchange.phase {
+            Phase::Queued(_) => add(marks.admission_ns, pool.max_wait_ns, Due::Wait),
+            Phase::Dialing => add(started_ns, times.connect_ns, Due::Connect),
+            Phase::Stream => {
+                let response = &exchange.response;
+                let answered = response.answered;
+                if !answered {
+                    add(started_ns, times.head_ns, Due::Head);
+                }
+                let streams = response.sse || exchange.wants_stream();
+                if streams && marks.first_token_ns == 0 {
+                    add(started_ns, times.first_token_ns, Due::FirstToken);
+                } else if answered && !response.upstream_paused {
+                    add(marks.last_byte_ns, times.inter_token_ns, Due::InterToken);
+                }
+                let total_ns = if streams { times.stream_total_ns } else { times.unary_total_ns };
+                add(marks.started_ns, total_ns, Due::Total);
+                if let Some(stalled_ns) = self.client_stalled_since(exchange) {
+                    add(stalled_ns, times.client_stall_ns, Due::ClientStall);
+                }
+            }
+            _ => {}
+        }
+        if heartbeats(exchange) {
+            let last_ns = marks.heartbeat_ns.max(marks.last_token_ns).max(marks.admission_ns);
+            add(last_ns, pool.heartbeat_ns, Due::Heartbeat);
+        }
+        earliest
+    }
+
+    /// Since when the client has taken no byte of what waits for it.
+    fn client_stalled_since(&self, exchange: &Exchange) -> Option<u64> {
+        let conn = self.conns.get(exchange.client)?;
+        (!conn.out.is_empty()).then_some(conn.progress_ns)
+    }
+
+    fn expire(&mut self, exchange: &mut Exchange, due: Due) {
+        self.count_timeout(exchange, due);
+        match due {
+            Due::Heartbeat => self.heartbeat(exchange),
+            Due::Wait => {
+                self.leave_queue(exchange);
+                self.locals
+                    .local(exchange.local)
+                    .cells
+                    .inc_at(Metric::Sheds, Shed::MaxWait as usize);
+                let wait_ns = self.now.mono_ns.saturating_sub(exchange.marks.admission_ns);
+                self.locals.local(exchange.local).cells.observe(Metric::ChannelWait, wait_ns);
+                if let Some(pool) = &exchange.pool {
+                    exchange.tally.retry_after_ms =
+                        pool.room.retry_after_ms(self.now.mono_ns, &mut self.random);
+                }
+                let why = "no endpoint became free within the pool's max_wait";
+                self.fail(exchange, Failure::new(FailureKind::WaitExpired, why));
+            }
+            Due::Body => {
+                let why = "the request body came slower than 1 KiB/s";
+                self.fail(exchange, Failure::new(FailureKind::BodyTimeout, why));
+            }
+            Due::Connect => {
+                let why = "the endpoint did not take the connection in time";
+                let failure = Failure::new(FailureKind::ConnectTimeout, why);
+                self.attempt_failed(exchange, failure, Outcome::ConnectError);
+            }
+            Due::Head => {
+                let why = "the endpoint sent no response head in time";
+                let failure = Failure::new(FailureKind::UpstreamHeadTimeout, why);
+                self.attempt_failed(exchange, failure, Outcome::Failure);
+            }
+            Due::FirstToken => {
+                let why = "the endpoint sent no first token in time";
+                let failure = Failure::new(FailureKind::FirstTokenTimeout, why);
+                self.attempt_failed(exchange, failure, Outcome::Failure);
+            }
+            Due::InterToken => {
+                let why = "the endpoint stopped in the middle of its response";
+                let failure = Failure::new(FailureKind::InterTokenTimeout, why);
+                self.drop_attempt(exchange, Outcome::Failure);
+                self.fail(exchange, failure);
+            }
+            Due::Total => {
+                let why = "the whole exchange took longer than its limit";
+                self.fail(exchange, Failure::new(FailureKind::TotalTimeout, why));
+            }
+            Due::Control => {
+                let why = "the control plane did not answer in time";
+                self.fail(exchange, Failure::new(FailureKind::ControlTimeout, why));
+            }
+            Due::ClientStall => self.client_stalled(exchange),
+        }
+    }
+
+    fn count_timeout(&self, exchange: &Exchange, due: Due) {
+        let kind = match due {
+            Due::Connect => Timeout::Connect,
+            Due::Head => Timeout::Head,
+            Due::FirstToken => Timeout::FirstToken,
+            Due::InterToken => Timeout::InterToken,
+            Due::Total => Timeout::Total,
+            _ => return,
+        };
+        if let Some(cells) = self.pool_cells(exchange) {
+            cells.inc_at(Metric::Timeouts, kind as usize);
+        }
+    }
+
+    /// The client stopped reading: its upstream is cancelled and its connection reset.
+    fn client_stalled(&mut self, exchange: &mut Exchange) {
+        if let Some(cells) = self.pool_cells(exchange) {
+            cells.inc(Metric::Cancelled);
+        }
+        self.drop_attempt(exchange, Outcome::Neutral);
+        let why = "the client stopped reading its response";
+        exchange.failure = Some(Failure::new(FailureKind::ClientStall, why));
+        self.close(exchange.client, How::Reset);
+        self.finish(exchange);
+    }
+
+    /// A comment for an SSE client whose engine is silent; commits the head (rule 5).
+    fn heartbeat(&mut self, exchange: &mut Exchange) {
+        exchange.marks.heartbeat_ns = self.now.mono_ns;
+        if !exchange.response.head_committed {
+            if exchange.response.held {
+                self.commit_head(exchange);
+            } else {
+                self.commit_stream_head(exchange);
+            }
+        }
+        let idle = self
+            .conns
+            .get(exchange.client)
+            .is_some_and(|c| c.out.len() < crate::limits::QUEUE_BYTES_LOW);
+        if idle && exchange.response.tail.is_empty() && !exchange.response.oversize {
+            self.client_body(exchange, b":\n\n");
+            if let Some(cells) = self.pool_cells(exchange) {
+                cells.inc(Metric::Heartbeats);
+            }
+        }
+        self.arm(exchange);
+    }
+
+    /// Our own head of an event stream, before the upstream has said anything.
+    fn commit_stream_head(&mut self, exchange: &mut Exchange) {
+        exchange.response.head.clear();
+        exchange.response.head.status = 200;
+        exchange.response.head.body = Body::Chunked;
+        exchange.response.head.fields.push(b"content-type", b"text/event-stream; charset=utf-8");
+        exchange.response.head.fields.push(b"cache-control", b"no-cache");
+        exchange.response.sse = true;
+        exchange.response.scanner = wire::sse::Scanner::default();
+        self.commit_head(exchange);
+    }
+
+    /// Ends what runs still when a drain's deadline has come, at an event boundary.
+    pub(crate) fn cut_all(&mut self) {
+        for id in self.exchanges.keys() {
+            let Some(mut exchange) = self.exchanges.take(id) else { continue };
+            if !exchange.admin {
+                let why = "this gateway shuts down";
+                exchange.response.close = true;
+                self.fail(&mut exchange, Failure::new(FailureKind::Draining, why));
+            }
+            self.put_exchange(exchange);
+        }
+        self.close_idle();
+    }
+
+    /// Starts a drain: idle client connections close, running exchanges finish.
+    pub(crate) fn drain(&mut self, deadline_ns: u64) {
+        self.draining = Some(deadline_ns);
+        for id in self.exchanges.keys() {
+            if let Some(exchange) = self.exchanges.get_mut(id)
+                && !exchange.admin
+            {
+                exchange.response.close = true;
+            }
+        }
+        self.close_idle();
+    }
+
+    fn close_idle(&mut self) {
+        for id in self.conns.keys() {
+            let Some(client) = self.conns.get(id).and_then(Conn::client) else { continue };
+            let busy = client.reader.as_ref().is_some_and(|r| !r.idle());
+            if client.exchange.is_none() && !client.admin && (!busy || self.drain_cut) {
+                self.close(id, How::Flush(Vec::new()));
+            }
+        }
+    }
+}
+
+/// A request body that is awaited from the client, not held up by us.
+fn body_is_due(exchange: &Exchange) -> bool {
+    !exchange.body.complete
+        && !exchange.body.paused
+        && exchange.head.body != Body::None
+        && !matches!(exchange.phase, Phase::Tunnel | Phase::Done)
+}
+
+fn heartbeats(exchange: &Exchange) -> bool {
+    let streams = exchange.response.sse || exchange.wants_stream();
+    let silent = matches!(exchange.phase, Phase::Queued(_) | Phase::Dialing | Phase::Stream);
+    let framed = !exchange.response.head_committed
+        || matches!(exchange.response.framing, Framing::Chunked | Framing::Close);
+    streams && silent && framed
+}
+
+const _: () = assert!(CONTROL_NS > MS);

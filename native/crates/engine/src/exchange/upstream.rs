@@ -1,0 +1,384 @@
+//! Which connection, and again? An attempt's connection, its request bytes, and what its failure
+//! leads to.
+//!
+//! **Invariant:** an attempt is tried elsewhere only before commit, with its whole body held, and
+//! for calls that may be repeated; a permit is settled exactly once.
+
+use std::sync::Arc;
+
+use super::{Exchange, Phase, Step};
+use crate::conn::{Conn, Side, Upstream, UpstreamState};
+use crate::engine::Engine;
+use crate::error::{Failure, FailureKind};
+use crate::heads;
+use crate::ids::ConnId;
+use crate::input::{Closed, DialError};
+use crate::limits;
+use crate::metrics::Metric;
+use crate::output::{How, Output};
+use crate::shared::Outcome;
+use crate::timer::TimerKey;
+use wire::h1::{ResponseReader, encode};
+use wire::{Body, Method};
+
+impl Engine {
+    /// Takes an idle connection or dials one.
+    pub(crate) fn upstream(&mut self, exchange: &mut Exchange) -> Step {
+        let Some(attempt) = exchange.attempt.as_mut() else {
+            return Step::Fail(Failure::new(FailureKind::Internal, "no attempt to connect"));
+        };
+        attempt.started_ns = self.now.mono_ns;
+        let slot = attempt.endpoint.slot;
+        if !exchange.fresh
+            && let Some(id) = self.locals.take_idle(exchange.local, slot)
+            && let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut)
+        {
+            upstream.state = UpstreamState::Busy;
+            upstream.exchange = Some(exchange.id);
+            attempt.conn = Some(id);
+            attempt.reused = true;
+            if let Some(cells) = self.locals.endpoint(exchange.local, slot) {
+                cells.inc(Metric::ConnectionReuse);
+            }
+            self.dispatch(exchange);
+            return Step::Next(Phase::Stream);
+        }
+        let upstream = Upstream {
+            local: exchange.local,
+            endpoint: Arc::clone(&attempt.endpoint),
+            state: UpstreamState::Dialing,
+            reader: Some(Box::new(ResponseReader::new(wire::Limits::default()))),
+            exchange: Some(exchange.id),
+            idle_since_ns: 0,
+            served: 0,
+            tunnel: false,
+        };
+        let now_ns = self.now.mono_ns;
+        let address = Arc::clone(&attempt.endpoint.address);
+        let id = self.conns.insert_with(|_| Conn::new(Side::Upstream(Box::new(upstream)), now_ns));
+        attempt.conn = Some(id);
+        attempt.reused = false;
+        if let Some(cells) = self.locals.endpoint(exchange.local, slot) {
+            cells.add(Metric::UpstreamOpen, 1);
+            cells.inc(Metric::Connects);
+        }
+        self.outputs.push_back(Output::Dial(id, address));
+        exchange.phase = Phase::Dialing;
+        Step::Wait
+    }
+
+    /// The outcome of a dial.
+    pub(crate) fn connected(&mut self, id: ConnId, result: Result<(), DialError>) {
+        let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else { return };
+        let Some(exchange_id) = upstream.exchange else { return };
+        upstream.state = UpstreamState::Busy;
+        let (local, slot) = (upstream.local, upstream.endpoint.slot);
+        if result.is_err() {
+            if let Some(cells) = self.locals.endpoint(local, slot) {
+                cells.inc(Metric::ConnectErrors);
+                cells.sub(Metric::UpstreamOpen, 1);
+            }
+            self.conns.remove(id);
+        }
+        let Some(mut exchange) = self.exchanges.take(exchange_id) else { return };
+        match result {
+            Ok(()) => {
+                exchange.phase = Phase::Stream;
+                self.dispatch(&mut exchange);
+                self.advance(&mut exchange);
+            }
+            Err(error) => {
+                if let Some(attempt) = exchange.attempt.as_mut() {
+                    attempt.conn = None;
+                }
+                let failure = match error {
+                    DialError::Refused => Failure::new(
+                        FailureKind::ConnectRefused,
+                        "the endpoint refused the connection",
+                    ),
+                    DialError::TimedOut => Failure::new(
+                        FailureKind::ConnectTimeout,
+                        "the endpoint did not answer the connection in time",
+                    ),
+                    DialError::Unreachable => Failure::new(
+                        FailureKind::ConnectRefused,
+                        "the endpoint cannot be reached",
+                    ),
+                    DialError::Exhausted => Failure::new(
+                        FailureKind::ConnectRefused,
+                        "this gateway has no descriptor or port left",
+                    ),
+                };
+                self.attempt_failed(&mut exchange, failure, Outcome::ConnectError);
+            }
+        }
+        self.put_exchange(exchange);
+    }
+
+    /// Queues the request's head, and as much of its body as is here.
+    fn dispatch(&mut self, exchange: &mut Exchange) {
+        self.send_continue(exchange);
+        let Some(attempt) = exchange.attempt.as_mut() else { return };
+        let (Some(id), Some(pool)) = (attempt.conn, exchange.pool.as_ref()) else { return };
+        let endpoint = Arc::clone(&attempt.endpoint);
+        attempt.sent = true;
+        attempt.started_ns = self.now.mono_ns;
+        let pool = Arc::clone(pool);
+        exchange.body.sent = 0;
+        exchange.marks.last_byte_ns = self.now.mono_ns;
+        let method = exchange.head.method;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let out = conn.out.writer(&mut self.spares);
+        heads::request(out, exchange, &pool, &endpoint, &self.snapshot.via);
+        conn.progress_ns = self.now.mono_ns;
+        if let Some(reader) = conn.upstream_mut().and_then(|u| u.reader.as_mut()) {
+            reader.expect(method, exchange.head.websocket);
+        }
+        self.mark(id);
+        self.pump_request(exchange);
+    }
+
+    /// Queues body bytes while the upstream takes them.
+    pub(crate) fn pump_request(&mut self, exchange: &mut Exchange) {
+        let Some(attempt) = exchange.attempt.as_mut() else { return };
+        let Some(id) = attempt.conn else { return };
+        if !attempt.sent || attempt.request_done {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let body = &mut exchange.body;
+        let chunked = exchange.head.body == Body::Chunked;
+        while body.sent < body.held.len() && conn.out.len() < limits::QUEUE_BYTES_HIGH {
+            let end = body.held.len().min(body.sent + limits::QUEUE_BYTES_HIGH);
+            let bytes = &body.held[body.sent..end];
+            let out = conn.out.writer(&mut self.spares);
+            if chunked {
+                encode::chunk(out, bytes);
+            } else {
+                out.extend_from_slice(bytes);
+            }
+            body.sent = end;
+        }
+        if body.complete && body.sent == body.held.len() {
+            attempt.request_done = true;
+            if chunked {
+                encode::last_chunk(conn.out.writer(&mut self.spares), None);
+            }
+        }
+        let resume = body.paused && body.held.len() - body.sent < limits::QUEUE_BYTES_LOW;
+        self.mark(id);
+        if resume {
+            exchange.body.paused = false;
+            self.drop_sent(exchange);
+            self.pause(exchange.client, false);
+        }
+    }
+
+    /// The upstream took bytes: more of the body may follow.
+    pub(crate) fn upstream_wrote(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.out.len() > limits::QUEUE_BYTES_LOW {
+            return;
+        }
+        let Some(upstream) = conn.upstream_mut() else { return };
+        let (tunnel, Some(exchange_id)) = (upstream.tunnel, upstream.exchange) else { return };
+        if tunnel {
+            return self.tunnel_wrote(exchange_id);
+        }
+        let unfinished = self
+            .exchanges
+            .get(exchange_id)
+            .is_some_and(|e| e.attempt.as_ref().is_some_and(|a| a.sent && !a.request_done));
+        if unfinished && let Some(mut exchange) = self.exchanges.take(exchange_id) {
+            self.pump_request(&mut exchange);
+            self.put_exchange(exchange);
+        }
+    }
+
+    /// The upstream connection ended.
+    pub(crate) fn upstream_closed(&mut self, id: ConnId, closed: Closed) {
+        let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else { return };
+        let Some(exchange_id) = upstream.exchange else { return self.close(id, How::Now) };
+        if upstream.tunnel {
+            if !self.tunnel_eof(exchange_id, false) {
+                self.close(id, How::Now);
+            }
+            return;
+        }
+        let Some(mut reader) = upstream.reader.take() else { return };
+        let ended = reader.close();
+        upstream.reader = Some(reader);
+        let Some(mut exchange) = self.exchanges.take(exchange_id) else {
+            return self.close(id, How::Now);
+        };
+        if let (Closed::Eof, Ok(Some(_))) = (closed, &ended) {
+            // The end of a close-delimited body.
+            self.response_end(&mut exchange);
+        } else {
+            let failure = match closed {
+                Closed::Eof => Failure::new(
+                    FailureKind::UpstreamClosed,
+                    "the endpoint closed the connection before its response was complete",
+                ),
+                Closed::Reset => Failure::new(
+                    FailureKind::UpstreamReset,
+                    "the endpoint reset the connection",
+                ),
+                Closed::TimedOut => Failure::new(
+                    FailureKind::UpstreamReset,
+                    "the endpoint vanished from the network",
+                ),
+            };
+            self.attempt_failed(&mut exchange, failure, Outcome::Failure);
+        }
+        self.put_exchange(exchange);
+    }
+
+    /// An attempt came to nothing: try elsewhere, or tell the client.
+    pub(crate) fn attempt_failed(
+        &mut self,
+        exchange: &mut Exchange,
+        failure: Failure,
+        outcome: Outcome,
+    ) {
+        let Some(attempt) = exchange.attempt.as_mut() else { return self.fail(exchange, failure) };
+        if let Some(id) = attempt.conn.take() {
+            self.close(id, How::Now);
+        }
+        // RFC 9112 §9.3.1: a kept connection may close under a request; nothing was answered.
+        let stale = attempt.reused
+            && !attempt.answered
+            && matches!(failure.kind, FailureKind::UpstreamClosed | FailureKind::UpstreamReset)
+            && !exchange.stale_used
+            && exchange.body.base == 0;
+        if stale {
+            exchange.stale_used = true;
+            exchange.fresh = true;
+            attempt.answered = false;
+            attempt.sent = false;
+            attempt.request_done = false;
+            exchange.body.sent = 0;
+            exchange.phase = Phase::Upstream;
+            self.locals.local(exchange.local).cells.inc(Metric::Retries);
+            return self.advance(exchange);
+        }
+        let slot = attempt.endpoint.slot;
+        if let Some(cells) = self.locals.endpoint(exchange.local, slot) {
+            cells.inc(Metric::EndpointFailures);
+        }
+        let sent = attempt.sent;
+        self.drop_attempt(exchange, outcome);
+        exchange.response.held = false;
+        exchange.response.answered = false;
+        exchange.response.tail.clear();
+        exchange.tried.push(slot);
+        if self.may_try_again(exchange, sent) {
+            exchange.setback = Some(failure);
+            exchange.body.sent = 0;
+            exchange.phase = Phase::Admit;
+            self.locals.local(exchange.local).cells.inc(Metric::Retries);
+            return self.advance(exchange);
+        }
+        self.fail(exchange, failure);
+    }
+
+    fn may_try_again(&mut self, exchange: &Exchange, sent: bool) -> bool {
+        let Some(pool) = &exchange.pool else { return false };
+        let response = &exchange.response;
+        let committed = response.body_committed || (response.head_committed && !response.sse);
+        let allowed = !committed
+            && exchange.body.base == 0
+            && exchange.attempts < pool.attempts_max
+            && (!sent || repeatable(exchange));
+        if allowed && !pool.room.retry_permitted(self.now.mono_ns) {
+            self.locals.local(exchange.local).cells.inc(Metric::RetryBudgetExhausted);
+            return false;
+        }
+        allowed
+    }
+
+    /// Ends the attempt, if there is one: connection closed, permit settled.
+    pub(crate) fn drop_attempt(&mut self, exchange: &mut Exchange, outcome: Outcome) {
+        let Some(mut attempt) = exchange.attempt.take() else { return };
+        if let Some(id) = attempt.conn.take() {
+            self.close(id, How::Now);
+        }
+        if let (Some(grant), Some(pool)) = (attempt.grant.take(), &exchange.pool) {
+            let now_ns = self.now.mono_ns;
+            let wake = pool.room.leave(grant, outcome, now_ns, &mut self.random);
+            if wake.ejected
+                && let Some(cells) = self.locals.endpoint(exchange.local, attempt.endpoint.slot)
+            {
+                cells.inc(Metric::Ejections);
+            }
+            self.deliver(wake);
+        }
+    }
+
+    /// The response is complete: the connection goes back to the pool if it may.
+    pub(crate) fn release_attempt(&mut self, exchange: &mut Exchange, outcome: Outcome) {
+        let keep = exchange.attempt.as_ref().is_some_and(|a| a.request_done);
+        if keep
+            && let Some(id) = exchange.attempt.as_mut().and_then(|a| a.conn.take())
+        {
+            self.keep_upstream(id);
+        }
+        self.drop_attempt(exchange, outcome);
+    }
+
+    fn keep_upstream(&mut self, id: ConnId) {
+        let now_ns = self.now.mono_ns;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let unsent = !conn.out.is_empty();
+        let Side::Upstream(upstream) = &mut conn.side else { return };
+        let (local, slot) = (upstream.local, upstream.endpoint.slot);
+        upstream.state = UpstreamState::Idle;
+        upstream.exchange = None;
+        upstream.idle_since_ns = now_ns;
+        upstream.served += 1;
+        let idle_ns = self.locals.local(local).pool.idle_ns;
+        if unsent || self.draining.is_some() || !self.locals.give_idle(local, slot, id) {
+            return self.close(id, How::Now);
+        }
+        self.timers.arm(&mut conn.timer, TimerKey::Conn(id), now_ns + idle_ns);
+        self.pause(id, false);
+    }
+
+    /// An idle upstream connection may be old enough to close.
+    pub(crate) fn upstream_timer(&mut self, id: ConnId) {
+        let now_ns = self.now.mono_ns;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Side::Upstream(upstream) = &mut conn.side else { return };
+        if upstream.state != UpstreamState::Idle {
+            return;
+        }
+        let due_ns = upstream.idle_since_ns + self.locals.local(upstream.local).pool.idle_ns;
+        if now_ns >= due_ns {
+            return self.close(id, How::Now);
+        }
+        self.timers.arm(&mut conn.timer, TimerKey::Conn(id), due_ns);
+    }
+}
+
+/// Calls that may be repeated: safe methods, and inference calls, which leave nothing behind.
+fn repeatable(exchange: &Exchange) -> bool {
+    if matches!(exchange.head.method, Method::Get | Method::Head | Method::Options) {
+        return true;
+    }
+    const TAILS: [&[u8]; 12] = [
+        b"/chat/completions",
+        b"/completions",
+        b"/messages",
+        b"/embeddings",
+        b"/rerank",
+        b"/score",
+        b"/classify",
+        b"/generate",
+        b"/tokenize",
+        b"/audio/transcriptions",
+        b"/audio/translations",
+        b"/audio/speech",
+    ];
+    let path = exchange.head.path();
+    exchange.head.method == Method::Post && TAILS.iter().any(|tail| path.ends_with(tail))
+}

@@ -1,0 +1,303 @@
+//! Which header fields go on, which stay here, and which are ours.
+//!
+//! **Invariant:** hop-by-hop fields never pass (RFC 9110 §7.6.1); identity headers pass only from
+//! trusted peers; every value goes through the one serialiser, which refuses to split a head.
+
+use std::net::IpAddr;
+
+use crate::error::Failure;
+use crate::exchange::{Exchange, Framing};
+use crate::shared::Endpoint;
+use crate::snapshot::{HostPolicy, Listener, Pool};
+use wire::h1::encode;
+use wire::hop::{self, ConnectionNames};
+use wire::{Body, Name, ResponseHead};
+
+/// Prefix of our own headers, which no client may set.
+const OURS: &[u8] = b"x-fastproxy-";
+
+fn put(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    // A field of ours that cannot be serialised is left out whole: never a split head.
+    let _ = encode::field(out, name, value);
+}
+
+/// The request as the upstream sees it.
+pub(crate) fn request(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    pool: &Pool,
+    endpoint: &Endpoint,
+    via: &[u8],
+) {
+    let head = &exchange.head;
+    let target = head.target();
+    let stripped = strip(target, &pool.strip_prefix);
+    if endpoint.path_prefix.is_empty() {
+        encode::request_line(out, head.method.as_str(), stripped);
+    } else {
+        let target = [endpoint.path_prefix.as_bytes(), stripped].concat();
+        encode::request_line(out, head.method.as_str(), &target);
+    }
+    let host = match &pool.host {
+        HostPolicy::Endpoint => endpoint.authority.as_bytes(),
+        HostPolicy::Client if !head.authority().is_empty() => head.authority(),
+        HostPolicy::Client => endpoint.authority.as_bytes(),
+        HostPolicy::Literal(name) => name.as_bytes(),
+    };
+    put(out, b"host", host);
+    let listed = ConnectionNames::of(&head.fields).unwrap_or_default();
+    let stream = exchange.wants_stream();
+    for field in head.fields.iter() {
+        let passes = match field.known {
+            Name::Host | Name::ContentLength | Name::Expect | Name::Via | Name::XRequestId => false,
+            Name::AcceptEncoding => !stream,
+            Name::XForwardedFor | Name::XForwardedProto | Name::XForwardedHost => false,
+            Name::XForwardedPort | Name::XRealIp | Name::Forwarded => exchange.trusted,
+            Name::Other => exchange.trusted || !field.name.starts_with(OURS),
+            known => !hop::is_hop_by_hop(known),
+        };
+        if passes
+            && !listed.lists(&field)
+            && !pool.request_headers.drops(field.known, field.name)
+        {
+            encode::field_unchecked(out, field);
+        }
+    }
+    forwarding(out, exchange, via);
+    if head.websocket {
+        put(out, b"connection", b"upgrade");
+        put(out, b"upgrade", b"websocket");
+    } else if head.fields.find(Name::Te).is_some_and(|te| te.eq_ignore_ascii_case(b"trailers")) {
+        put(out, b"te", b"trailers");
+    }
+    match head.body {
+        Body::Length(length) => encode::content_length(out, length),
+        Body::Chunked => put(out, b"transfer-encoding", b"chunked"),
+        Body::None | Body::UntilClose => {}
+    }
+    for (name, value) in &pool.request_headers.set {
+        put(out, name, value);
+    }
+    encode::end_of_head(out);
+}
+
+/// `path` without the pool's prefix, if it has it on a segment border.
+fn strip<'a>(target: &'a [u8], prefix: &[u8]) -> &'a [u8] {
+    if prefix.is_empty() {
+        return target;
+    }
+    match target.strip_prefix(prefix) {
+        Some(rest) if rest.first() == Some(&b'/') => rest,
+        Some(rest) if rest.is_empty() => b"/",
+        _ => target,
+    }
+}
+
+fn forwarding(out: &mut Vec<u8>, exchange: &Exchange, via: &[u8]) {
+    let fields = &exchange.head.fields;
+    let known = |name: Name| exchange.trusted.then(|| fields.find(name)).flatten();
+    let mut text = Vec::with_capacity(64);
+    for field in fields.iter().filter(|f| f.known == Name::Via) {
+        text.extend_from_slice(field.value);
+        text.extend_from_slice(b", ");
+    }
+    text.extend_from_slice(b"1.1 ");
+    text.extend_from_slice(via);
+    put(out, b"via", &text);
+    text.clear();
+    if exchange.trusted {
+        for field in fields.iter().filter(|f| f.known == Name::XForwardedFor) {
+            text.extend_from_slice(field.value);
+            text.extend_from_slice(b", ");
+        }
+    }
+    if let Some(peer) = exchange.peer {
+        address(&mut text, peer);
+    } else {
+        text.truncate(text.len().saturating_sub(2));
+    }
+    if !text.is_empty() {
+        put(out, b"x-forwarded-for", &text);
+    }
+    put(out, b"x-forwarded-proto", known(Name::XForwardedProto).unwrap_or(b"http"));
+    let host = known(Name::XForwardedHost).unwrap_or(exchange.head.authority());
+    if !host.is_empty() {
+        put(out, b"x-forwarded-host", host);
+    }
+    put(out, b"x-request-id", exchange.request_id.as_bytes());
+}
+
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    use std::io::Write;
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{address}");
+}
+
+/// The upstream's response as the client sees it.
+pub(crate) fn response(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    pool: &Pool,
+    listener: Option<&Listener>,
+    via: &[u8],
+) {
+    let head = &exchange.response.head;
+    encode::status_line(out, head.status);
+    let cors = listener.is_some_and(|l| l.plan.cors.is_some());
+    let sse = exchange.response.sse;
+    let listed = ConnectionNames::of(&head.fields).unwrap_or_default();
+    for field in head.fields.iter() {
+        let passes = match field.known {
+            Name::ContentLength => exchange.response.framing == Framing::None,
+            Name::XRequestId | Name::Via => false,
+            Name::XAccelBuffering => !sse,
+            Name::EndpointLoadMetrics => false,
+            Name::Other => !(cors && field.name.starts_with(b"access-control-")),
+            known => !hop::is_hop_by_hop(known),
+        };
+        if passes
+            && !listed.lists(&field)
+            && !pool.response_headers.drops(field.known, field.name)
+        {
+            encode::field_unchecked(out, field);
+        }
+    }
+    match exchange.response.framing {
+        Framing::Length => match head.body {
+            Body::Length(length) => encode::content_length(out, length),
+            _ => encode::content_length(out, 0),
+        },
+        Framing::Chunked => put(out, b"transfer-encoding", b"chunked"),
+        Framing::None | Framing::Close => {}
+    }
+    if sse {
+        put(out, b"x-accel-buffering", b"no");
+    }
+    let mut text = Vec::with_capacity(32);
+    text.extend_from_slice(b"1.1 ");
+    text.extend_from_slice(via);
+    put(out, b"via", &text);
+    for (name, value) in &pool.response_headers.set {
+        put(out, name, value);
+    }
+    response_extras(out, exchange, listener);
+    encode::end_of_head(out);
+}
+
+/// A 103 or 102, passed on.
+pub(crate) fn interim(out: &mut Vec<u8>, head: &ResponseHead) {
+    encode::status_line(out, head.status);
+    for field in head.fields.iter().filter(|f| !hop::is_hop_by_hop(f.known)) {
+        encode::field_unchecked(out, field);
+    }
+    encode::end_of_head(out);
+}
+
+/// The 101 of a WebSocket.
+pub(crate) fn switching(out: &mut Vec<u8>, exchange: &Exchange, via: &[u8]) {
+    let head = &exchange.response.head;
+    encode::status_line(out, 101);
+    for field in head.fields.iter().filter(|f| !hop::is_hop_by_hop(f.known)) {
+        encode::field_unchecked(out, field);
+    }
+    put(out, b"connection", b"upgrade");
+    put(out, b"upgrade", b"websocket");
+    put(out, b"via", &[b"1.1 ", via].concat());
+    put(out, b"x-request-id", exchange.request_id.as_bytes());
+    encode::end_of_head(out);
+}
+
+/// What every response of this gateway carries.
+pub(crate) fn response_extras(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    listener: Option<&Listener>,
+) {
+    put(out, b"x-request-id", exchange.request_id.as_bytes());
+    if exchange.response.close {
+        put(out, b"connection", b"close");
+    } else if exchange.head.version == wire::Version::Http10 {
+        put(out, b"connection", b"keep-alive");
+    }
+    if exchange.route.as_ref().is_some_and(|r| r.expose) {
+        expose(out, exchange);
+    }
+    if let Some(listener) = listener
+        && listener.plan.cors.is_some()
+    {
+        crate::cors::fields(out, exchange, listener);
+    }
+}
+
+/// Endpoint and timing, for routes that show them (Server-Timing).
+fn expose(out: &mut Vec<u8>, exchange: &Exchange) {
+    use std::io::Write;
+    if let Some(attempt) = &exchange.attempt {
+        put(out, b"x-fastproxy-endpoint", attempt.endpoint.name.as_bytes());
+    }
+    let marks = &exchange.marks;
+    let ms = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e6;
+    let mut text = Vec::with_capacity(64);
+    if marks.dispatched_ns > 0 {
+        let queue = ms(marks.started_ns, marks.dispatched_ns);
+        // Writing to a Vec cannot fail.
+        let _ = write!(text, "queue;dur={queue:.3}");
+        if marks.head_ns > 0 {
+            let upstream = ms(marks.dispatched_ns, marks.head_ns);
+            let _ = write!(text, ", upstream;dur={upstream:.3}");
+        }
+        put(out, b"server-timing", &text);
+    }
+}
+
+/// The fields of an error response of ours, owned for the length of one reply.
+#[derive(Debug, Default)]
+pub(crate) struct FailureFields {
+    fields: Vec<(&'static [u8], Vec<u8>)>,
+}
+
+impl FailureFields {
+    /// Fills in what the failure calls for: retry times, rate limits, allowed methods.
+    pub(crate) fn set(&mut self, failure: &Failure, retry_ms: Option<u64>, exchange: &Exchange, now_ns: u64) {
+        if let Some(ms) = retry_ms {
+            self.push(b"retry-after", ms.div_ceil(1000).max(1).to_string());
+            self.push(b"retry-after-ms", ms.max(1).to_string());
+        }
+        if let Some(retry) = failure.kind.should_retry_header() {
+            self.push(b"x-should-retry", retry.to_string());
+        }
+        if failure.kind.status() == 405 {
+            self.push(b"allow", "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS".to_owned());
+        }
+        if failure.kind.status() == 429
+            && let Some(pool) = &exchange.pool
+        {
+            let rate = pool.room.rate(now_ns);
+            let (limit, remaining, reset_s) = (rate.limit, rate.remaining, rate.reset_s);
+            let policy = format!("\"{}\";q={limit};qu=\"concurrent-requests\"", pool.name);
+            self.push(b"ratelimit-policy", policy);
+            self.push(b"ratelimit", format!("\"{}\";r={remaining};t={reset_s}", pool.name));
+        }
+    }
+
+    fn push(&mut self, name: &'static [u8], value: String) {
+        self.fields.push((name, value.into_bytes()));
+    }
+
+    pub(crate) fn as_slices(&self) -> Vec<(&[u8], &[u8])> {
+        self.fields.iter().map(|(n, v)| (*n, &v[..])).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_stripped_on_segment_borders_only() {
+        assert_eq!(strip(b"/llm/v1/models", b"/llm"), b"/v1/models");
+        assert_eq!(strip(b"/llm", b"/llm"), b"/");
+        assert_eq!(strip(b"/llmx/v1", b"/llm"), b"/llmx/v1");
+        assert_eq!(strip(b"/v1", b""), b"/v1");
+    }
+}

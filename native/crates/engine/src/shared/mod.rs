@@ -1,0 +1,185 @@
+//! What workers share: waiting rooms, metric cells, held bytes, flags. The only folder of the
+//! engine with a lock or an atomic in it.
+//!
+//! Keyed by name, so that it outlives a snapshot. It never knows which requests there are.
+//! **Invariant:** no lock is held while another is taken, but for the registry of rooms, which is
+//! taken alone.
+
+mod budget;
+pub mod cells;
+mod drain;
+mod eject;
+mod grant;
+mod held;
+mod room;
+mod state;
+mod sync;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use grant::{
+    Ask, Endpoint, Entered, Grant, Outcome, Refusal, RefusalReason, Ticket, Wake, Woken,
+};
+pub use held::HeldBytes;
+pub use room::{Room, RoomConfig};
+pub use view::{EndpointView, RateView, RoomView};
+
+use crate::ids::WorkerId;
+use crate::metrics::{Family, Metric, Registry};
+use crate::random::Random;
+use sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
+
+/// Rooms at most; those beyond are made for their caller but not found again.
+const ROOMS_MAX: usize = 10_000;
+
+/// Everything that more than one worker touches.
+#[derive(Debug)]
+pub struct Shared {
+    rooms: Mutex<BTreeMap<String, Arc<Room>>>,
+    /// Metric cells of all workers.
+    pub metrics: Registry,
+    /// Body bytes held in the whole process.
+    pub held_bytes: HeldBytes,
+    /// Live streams by worker, for the acceptor.
+    pub loads: Loads,
+    ready: AtomicBool,
+    draining: AtomicBool,
+    generation: AtomicU64,
+}
+
+impl Shared {
+    /// The shared state of `workers` workers. Not ready, not draining, and no bytes may be held
+    /// until `held_bytes.set_max`.
+    pub fn new(workers: u16) -> Self {
+        Self {
+            rooms: Mutex::new(BTreeMap::new()),
+            metrics: Registry::new(workers),
+            held_bytes: HeldBytes::new(0),
+            loads: Loads::new(workers),
+            ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// The room of a pool: the same one for the same name, over reloads.
+    pub fn room(&self, pool_name: &str) -> Arc<Room> {
+        let mut rooms = lock(&self.rooms);
+        if let Some(room) = rooms.get(pool_name) {
+            return Arc::clone(room);
+        }
+        let room = Arc::new(Room::new(pool_name));
+        if rooms.len() < ROOMS_MAX {
+            rooms.insert(pool_name.to_owned(), Arc::clone(&room));
+        }
+        room
+    }
+
+    /// All rooms, by name.
+    pub fn rooms(&self) -> Vec<Arc<Room>> {
+        lock(&self.rooms).values().map(Arc::clone).collect()
+    }
+
+    /// Forgets rooms that nobody else refers to and that are quiet.
+    pub fn prune_rooms(&self) {
+        lock(&self.rooms).retain(|_, room| Arc::strong_count(room) > 1 || !room.quiet());
+    }
+
+    /// Takes a dead worker's waiters out of every room; deliver what it answers.
+    pub fn forget_worker(&self, worker: WorkerId, now_ns: u64, random: &mut Random) -> Vec<Wake> {
+        self.rooms().iter().map(|room| room.forget_worker(worker, now_ns, random)).collect()
+    }
+
+    /// Whether new traffic is wanted (`/readyz`).
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire) && !self.draining()
+    }
+
+    /// Says that configuration and listeners are in place (or not).
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Whether the process is on its way out.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Says that the process is on its way out. There is no way back.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// The generation of the configuration that was applied last.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Notes the generation that was applied.
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// All metrics, merged over workers, with what only the shared state knows.
+    pub fn collect(&self, now_ns: u64) -> Vec<Family> {
+        let mut families = self.metrics.collect();
+        let mut put = |metric: Metric, labels: &[(&'static str, String)], value: f64| {
+            metric.family(&mut families).push(labels, value);
+        };
+        put(Metric::HeldBytes, &[], self.held_bytes.held() as f64);
+        put(Metric::HeldBytesMax, &[], self.held_bytes.max() as f64);
+        put(Metric::Generation, &[], self.generation() as f64);
+        for room in self.rooms() {
+            let view = room.snapshot(now_ns);
+            let pool = ("pool", view.name.clone());
+            put(Metric::ChannelWaiters, std::slice::from_ref(&pool), f64::from(view.depth));
+            put(Metric::ChannelCapacity, std::slice::from_ref(&pool), f64::from(view.capacity));
+            put(Metric::PermitsLost, std::slice::from_ref(&pool), view.permits_lost_total as f64);
+            for endpoint in view.endpoints.into_iter().filter(|e| e.active) {
+                let labels = [pool.clone(), ("endpoint", endpoint.name)];
+                put(Metric::EndpointInFlight, &labels, f64::from(endpoint.in_flight));
+                let up = endpoint.ejected_ms_left == 0;
+                put(Metric::EndpointUp, &labels, f64::from(u8::from(up)));
+                put(Metric::EndpointWeight, &labels, f64::from(endpoint.weight));
+            }
+        }
+        families
+    }
+}
+
+/// Live streams by worker. Each worker writes its own; the acceptor reads all.
+#[derive(Debug)]
+pub struct Loads(Vec<Load>);
+
+/// One worker's count, on a line of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Load(AtomicU64);
+
+impl Loads {
+    fn new(workers: u16) -> Self {
+        Self((0..workers.max(1)).map(|_| Load(AtomicU64::new(0))).collect())
+    }
+
+    /// Notes how many streams a worker has.
+    pub fn set(&self, worker: WorkerId, streams: u64) {
+        if let Some(load) = self.0.get(usize::from(worker.0)) {
+            load.0.store(streams, Ordering::Relaxed);
+        }
+    }
+
+    /// How many streams a worker has.
+    pub fn of(&self, worker: WorkerId) -> u64 {
+        self.0.get(usize::from(worker.0)).map_or(0, |load| load.0.load(Ordering::Relaxed))
+    }
+
+    /// The worker with the fewest, first from `start` on among equals.
+    pub fn least(&self, start: u16) -> WorkerId {
+        let count = self.0.len();
+        let order = (0..count).map(|n| (usize::from(start) + n) % count);
+        let least = order.min_by_key(|&at| self.0[at].0.load(Ordering::Relaxed));
+        WorkerId(least.unwrap_or(0) as u16)
+    }
+}
