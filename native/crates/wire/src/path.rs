@@ -97,14 +97,11 @@ fn merge(path: &[u8], out: &mut Vec<u8>) -> Result<(), Violation> {
     let root = out.len();
     let mut segments = path.split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
-        let dots = match dots(segment) {
-            Some(dots) => dots,
-            None => {
-                check_hidden_dots(segment)?;
-                out.push(b'/');
-                out.extend_from_slice(segment);
-                continue;
-            }
+        let Some(dots) = dots(segment) else {
+            check_hidden_dots(segment)?;
+            out.push(b'/');
+            out.extend_from_slice(segment);
+            continue;
         };
         if dots == 2 {
             let parent = out.get(root..).unwrap_or_default();

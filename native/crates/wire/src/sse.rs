@@ -167,3 +167,94 @@ fn parse_line(line: &[u8]) -> (Key, &[u8]) {
 pub fn is_comment_only(event: &[u8]) -> bool {
     fields(event).all(|(key, _)| key == Key::Comment)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(pieces: &[&str]) -> Vec<Vec<usize>> {
+        let mut scanner = Scanner::new();
+        let mut scan = |piece: &&str| {
+            let mut ends = Vec::new();
+            scanner.scan(piece.as_bytes(), |end| ends.push(end));
+            ends
+        };
+        pieces.iter().map(&mut scan).collect()
+    }
+
+    #[test]
+    fn every_line_end_ends_an_event() {
+        for (text, expected) in [
+            ("", vec![]),
+            ("data: a\n", vec![]),
+            ("data: a\n\n", vec![9]),
+            ("data: a\r\n\r\n", vec![11]),
+            ("data: a\r\r", vec![9]),
+            ("data: a\n\r\n", vec![10]),
+            ("data: a\r\n\n", vec![10]),
+            ("data: a\r\n\r", vec![10]),
+            ("data: a\n\ndata: b\n\nc", vec![9, 18]),
+            ("\n\n", vec![1, 2]),
+            ("\u{feff}\n", vec![4]),
+            ("\u{feff}\u{feff}\n\n", vec![8]),
+            ("a\u{feff}\n\n", vec![6]),
+        ] {
+            assert_eq!(ends(&[text]), [expected], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_ends_in_cr_is_reported_at_once_and_its_lf_swallowed() {
+        assert_eq!(ends(&["a\r\n\r", "\nb\r\n\r\n"]), [vec![4], vec![6]]);
+        assert_eq!(
+            ends(&["a\r", "\r", "\n", "\n"]),
+            [vec![], vec![1], vec![], vec![1]]
+        );
+        assert_eq!(
+            ends(&["a\r", "\n", "\r", "\n"]),
+            [vec![], vec![], vec![1], vec![]]
+        );
+    }
+
+    #[test]
+    fn boundaries() {
+        let mut scanner = Scanner::new();
+        let mut after = |bytes: &[u8]| {
+            scanner.scan(bytes, |_| {});
+            scanner.at_boundary()
+        };
+        assert!(after(b""));
+        assert!(!after(b"data"));
+        assert!(!after(b"\n"));
+        assert!(after(b"\r"));
+        assert!(after(b"\n"), "the LF of the CR that ended the event");
+        assert!(!after(b":"));
+        assert!(after(b"\n\n"));
+        scanner.reset();
+        assert_eq!(scanner, Scanner::new());
+    }
+
+    #[test]
+    fn lines_of_an_event() {
+        let event =
+            "\u{feff}data: a\r\ndata:b\rdata:  c\nid\nevent:x:y\n: ping\nretry:1\nDATA: x\n\n";
+        let seen: Vec<_> = fields(event.as_bytes()).collect();
+        let expected: [(Key, &[u8]); 8] = [
+            (Key::Data, b"a"),
+            (Key::Data, b"b"),
+            (Key::Data, b" c"),
+            (Key::Id, b""),
+            (Key::Event, b"x:y"),
+            (Key::Comment, b"ping"),
+            (Key::Retry, b"1"),
+            (Key::Other, b"x"),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(
+            fields(b"\ndata: a").collect::<Vec<_>>(),
+            [(Key::Data, &b"a"[..])]
+        );
+        assert!(is_comment_only(b": ping\n\n") && is_comment_only(b"\n") && is_comment_only(b""));
+        assert!(!is_comment_only(b": ping\ndata\n\n") && !is_comment_only(b"x: y\n\n"));
+    }
+}

@@ -81,8 +81,10 @@ const REQUEST_LINES: &[Row] = &[
     ("RFC 9113 §3.4 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", VERSION),
     ("RFC 9112 §2.3 3.0", b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", VERSION),
     ("RFC 9110 §9.1 method no token", b"G@T / HTTP/1.1\r\nHost: a\r\n\r\n", BAD),
-    ("RFC 9110 §9.1 method of 32", b"MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM / HTTP/1.1\r\nHost: a\r\n\r\n", OK),
-    ("RFC 9110 §9.1 method of 33", b"MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM / HTTP/1.1\r\nHost: a\r\n\r\n", NOT_IMPLEMENTED),
+    ("RFC 9110 §9.1 method of 32",
+        b"MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM / HTTP/1.1\r\nHost: a\r\n\r\n", OK),
+    ("RFC 9110 §9.1 method of 33",
+        b"MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM / HTTP/1.1\r\nHost: a\r\n\r\n", NOT_IMPLEMENTED),
     ("RFC 9110 §9 unknown method", b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", OK),
     ("RFC 9110 §9.3.6 CONNECT", b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", NOT_ALLOWED),
     ("RFC 9110 §9.3.8 TRACE", b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", NOT_ALLOWED),
@@ -154,55 +156,93 @@ const FRAMING: &[Row] = &[
     ("RFC 9110 §8.6 5e0", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5e0\r\n\r\n", BAD),
     ("RFC 9110 §8.6 inner space", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 0\r\n\r\n", BAD),
     ("RFC 9110 §8.6 leading zero", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\n\r\n", BAD),
-    ("RFC 9110 §8.6 2^63", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n", BAD),
+    ("RFC 9110 §8.6 2^63", b"POST / HTTP/1.1\r\nHost: a\r\n\
+        Content-Length: 9223372036854775808\r\n\r\n", BAD),
     ("RFC 9110 §8.6 list", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n", BAD),
-    ("RFC 9112 §6.3 two equal", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi", BAD),
-    ("RFC 9112 §6.3 two different", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi", BAD),
-    ("RFC 9112 §6.1 CL and TE", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
-    ("RFC 9112 §6.1 TE and CL", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", BAD),
-    ("RFC 9112 §6.1 TE in 1.0", b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
-    ("RFC 9112 §7 chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", OK),
-    ("RFC 9112 §7 Chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n", OK),
+    ("RFC 9112 §6.3 two equal", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\
+        Content-Length: 2\r\n\r\nhi", BAD),
+    ("RFC 9112 §6.3 two different", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\
+        Content-Length: 3\r\n\r\nhi", BAD),
+    ("RFC 9112 §6.1 CL and TE", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\
+        Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
+    ("RFC 9112 §6.1 TE and CL", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
+        Content-Length: 5\r\n\r\n0\r\n\r\n", BAD),
+    ("RFC 9112 §6.1 TE in 1.0", b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        0\r\n\r\n", BAD),
+    ("RFC 9112 §7 chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        0\r\n\r\n", OK),
+    ("RFC 9112 §7 Chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
+        0\r\n\r\n", OK),
     ("RFC 9112 §7 CHUNKED", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n", BAD),
-    ("RFC 9112 §6.3 xchunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", BAD),
-    ("RFC 9112 §6.1 chunked twice", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", BAD),
-    ("RFC 9112 §6.1 gzip, chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", NOT_IMPLEMENTED),
+    ("RFC 9112 §6.3 xchunked",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", BAD),
+    ("RFC 9112 §6.1 chunked twice", b"POST / HTTP/1.1\r\nHost: a\r\n\
+        Transfer-Encoding: chunked, chunked\r\n\r\n", BAD),
+    ("RFC 9112 §6.1 gzip, chunked",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n\
+        ", NOT_IMPLEMENTED),
     ("RFC 9112 §6.3 gzip", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", BAD),
-    ("RFC 9112 §6.3 chunked, gzip", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", BAD),
+    ("RFC 9112 §6.3 chunked, gzip",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n\
+        ", BAD),
     ("RFC 9112 §7 ,chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ,chunked\r\n\r\n", BAD),
-    ("RFC 9112 §7 chunked;a=b", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n", BAD),
+    ("RFC 9112 §7 chunked;a=b",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n", BAD),
     ("RFC 9112 §7 identity", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", BAD),
     ("RFC 9112 §7 VT", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", BAD),
     ("RFC 9112 §7 FF", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\x0c\r\n\r\n", BAD),
     ("RFC 9112 §7 NUL", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\0\r\n\r\n", BAD),
     ("RFC 9112 §7 empty", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", BAD),
-    ("RFC 9112 §6.1 two TE lines", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", BAD),
-    ("RFC 9112 §6.1 folded TE", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n", BAD),
-    ("RFC 9110 §9.3.1 GET with a body", b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", OK),
-    ("RFC 9110 §9.3.5 DELETE, chunked", b"DELETE / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", OK),
+    ("RFC 9112 §6.1 two TE lines", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
+        Transfer-Encoding: chunked\r\n\r\n", BAD),
+    ("RFC 9112 §6.1 folded TE",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n", BAD),
+    ("RFC 9110 §9.3.1 GET with a body",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", OK),
+    ("RFC 9110 §9.3.5 DELETE, chunked",
+        b"DELETE / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        1\r\na\r\n0\r\n\r\n", OK),
 ];
 
 #[rustfmt::skip]
 const SEMANTICS: &[Row] = &[
-    ("RFC 9110 §10.1.1 exact", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nx", OK),
-    ("RFC 9110 §10.1.1 case", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-Continue \r\n\r\nx", EXPECTATION),
-    ("RFC 9110 §10.1.1 other", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: cake\r\n\r\nx", EXPECTATION),
-    ("RFC 9110 §10.1.1 list", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue, 100-continue\r\n\r\nx", EXPECTATION),
-    ("RFC 9110 §10.1.1 twice", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\nExpect: 100-continue\r\n\r\nx", EXPECTATION),
+    ("RFC 9110 §10.1.1 exact", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\
+        Expect: 100-continue\r\n\r\nx", OK),
+    ("RFC 9110 §10.1.1 case", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\
+        Expect: 100-Continue \r\n\r\nx", EXPECTATION),
+    ("RFC 9110 §10.1.1 other", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\
+        Expect: cake\r\n\r\nx", EXPECTATION),
+    ("RFC 9110 §10.1.1 list", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\
+        Expect: 100-continue, 100-continue\r\n\r\nx", EXPECTATION),
+    ("RFC 9110 §10.1.1 twice", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\
+        Expect: 100-continue\r\nExpect: 100-continue\r\n\r\nx", EXPECTATION),
     ("RFC 9110 §10.1.1 empty", b"POST / HTTP/1.1\r\nHost: a\r\nExpect:\r\n\r\n", EXPECTATION),
-    ("RFC 9110 §10.1.1 1.0 ignores", b"POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 1\r\nExpect: cake\r\n\r\nx", OK),
+    ("RFC 9110 §10.1.1 1.0 ignores", b"POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 1\r\n\
+        Expect: cake\r\n\r\nx", OK),
     ("RFC 9110 §7.6.1 plain", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Y\r\n\r\n", OK),
     ("RFC 9110 §7.6.1 lists Host", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Host\r\n\r\n", BAD),
-    ("RFC 9110 §7.6.1 lists Content-Length", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, content-length\r\n\r\n", BAD),
-    ("RFC 9110 §7.6.1 lists Content-X", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Content-X\r\n\r\n", BAD),
-    ("RFC 9110 §7.6.1 lists Authorization", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: authorization\r\n\r\n", BAD),
+    ("RFC 9110 §7.6.1 lists Content-Length",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, content-length\r\n\r\n\
+        ", BAD),
+    ("RFC 9110 §7.6.1 lists Content-X",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Content-X\r\n\r\n", BAD),
+    ("RFC 9110 §7.6.1 lists Authorization",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: authorization\r\n\r\n", BAD),
     ("RFC 9110 §7.6.1 lists Cookie", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Cookie\r\n\r\n", BAD),
-    ("RFC 9110 §7.6.1 lists X-Forwarded-For", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Forwarded-For\r\n\r\n", BAD),
-    ("RFC 9110 §7.6.1 lists a pseudo-field", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: :path\r\n\r\n", BAD),
-    ("RFC 9110 §7.6.1 lists an identity", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Request-Id\r\n\r\n", BAD),
-    ("RFC 9110 §7.8 h2c is ignored", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n", OK),
-    ("RFC 9112 §9.3.2 pipelined", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n", OK),
-    ("RFC 9112 §9.3.2 one empty line between", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n", OK),
+    ("RFC 9110 §7.6.1 lists X-Forwarded-For", b"GET / HTTP/1.1\r\nHost: a\r\n\
+        Connection: close, X-Forwarded-For\r\n\r\n", BAD),
+    ("RFC 9110 §7.6.1 lists a pseudo-field",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: :path\r\n\r\n", BAD),
+    ("RFC 9110 §7.6.1 lists an identity",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Request-Id\r\n\r\n", BAD),
+    ("RFC 9110 §7.8 h2c is ignored",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+        Upgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n", OK),
+    ("RFC 9112 §9.3.2 pipelined",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n", OK),
+    ("RFC 9112 §9.3.2 one empty line between",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET /b HTTP/1.1\r\n\
+        Host: a\r\n\r\n", OK),
     ("RFC 9112 §9.3.2 bad second", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\n\r\n", BAD),
 ];
 

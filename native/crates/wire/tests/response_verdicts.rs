@@ -37,39 +37,57 @@ const TO_GET: &[(&str, &[u8], End)] = &[
     ("RFC 9112 §5.2 obs-fold", b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", Bad),
     ("RFC 9112 §5.1 space before colon", b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", Bad),
     ("RFC 9110 §5.5 NUL in a value", b"HTTP/1.1 200 OK\r\nX: a\0\r\n\r\n", Bad),
-    ("RFC 9112 §6.3 two lengths", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n", Bad),
+    ("RFC 9112 §6.3 two lengths",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n", Bad),
     ("RFC 9112 §6.3 bad length", b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na", Bad),
-    ("RFC 9112 §6.3 length and coding", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Bad),
-    ("RFC 9112 §6.3 chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", Good),
+    ("RFC 9112 §6.3 length and coding", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\
+        Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Bad),
+    ("RFC 9112 §6.3 chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n\
+        0\r\n\r\n", Good),
     ("RFC 9112 §7 gzip, chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Bad),
-    ("RFC 9112 §6.1 coding in 1.0", b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Bad),
+    ("RFC 9112 §6.1 coding in 1.0",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Bad),
     ("RFC 9112 §6.3 until close", b"HTTP/1.1 200 OK\r\n\r\nabc", Good),
     ("RFC 9112 §8 cut in the head", b"HTTP/1.1 200 OK\r\nX", Cut),
     ("RFC 9112 §8 cut in the length", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", Cut),
-    ("RFC 9112 §8 cut before the last chunk", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", Cut),
-    ("RFC 9112 §8 cut in the trailers", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", Cut),
-    ("RFC 9112 §7.1 bad chunk", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", Bad),
-    ("RFC 9110 §6.5.1 framing trailer", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 1\r\n\r\n", Bad),
+    ("RFC 9112 §8 cut before the last chunk",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", Cut),
+    ("RFC 9112 §8 cut in the trailers",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", Cut),
+    ("RFC 9112 §7.1 bad chunk",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", Bad),
+    ("RFC 9110 §6.5.1 framing trailer",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\
+        Content-Length: 1\r\n\r\n", Bad),
     ("RFC 9110 §15.3.5 204", b"HTTP/1.1 204 No Content\r\n\r\n", Good),
     ("RFC 9110 §8.6 204 with 0", b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Good),
     ("RFC 9110 §8.6 204 with content", b"HTTP/1.1 204 No Content\r\nContent-Length: 1\r\n\r\na", Bad),
-    ("RFC 9112 §6.1 204 chunked", b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Bad),
+    ("RFC 9112 §6.1 204 chunked",
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
+        ", Bad),
     ("RFC 9110 §15.4.5 304 with length", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Good),
-    ("RFC 9110 §15.2 interim", b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Good),
+    ("RFC 9110 §15.2 interim", b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\
+        Content-Length: 0\r\n\r\n", Good),
     ("RFC 9110 §15.2 interim only", b"HTTP/1.1 100 Continue\r\n\r\n", Cut),
     ("RFC 9112 §6.1 interim with content", b"HTTP/1.1 103 Early\r\nContent-Length: 1\r\n\r\na", Bad),
     ("RFC 9110 §15.2 interim in 1.0", b"HTTP/1.0 100 Continue\r\n\r\n", Bad),
-    ("RFC 9110 §15.2.2 101 unasked", b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", Bad),
-    ("RFC 9110 §7.6.1 lists Content-Length", b"HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 0\r\n\r\n", Bad),
-    ("underscore is the upstream's own", b"HTTP/1.1 200 OK\r\ncontent_type: x\r\nContent-Length: 0\r\n\r\n", Good),
+    ("RFC 9110 §15.2.2 101 unasked", b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\n\
+        Upgrade: websocket\r\n\r\n", Bad),
+    ("RFC 9110 §7.6.1 lists Content-Length", b"HTTP/1.1 200 OK\r\nConnection: content-length\r\n\
+        Content-Length: 0\r\n\r\n", Bad),
+    ("underscore is the upstream's own",
+        b"HTTP/1.1 200 OK\r\ncontent_type: x\r\nContent-Length: 0\r\n\r\n", Good),
 ];
 
 #[rustfmt::skip]
 const TO_UPGRADE: &[(&str, &[u8], End)] = &[
-    ("RFC 6455 §4.1 granted", b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n\x81\x01a", Tunnel),
+    ("RFC 6455 §4.1 granted", b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\n\
+        Upgrade: WebSocket\r\n\r\n\x81\x01a", Tunnel),
     ("RFC 6455 §4.1 no Connection", b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", Bad),
-    ("RFC 6455 §4.1 other protocol", b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", Bad),
-    ("RFC 9112 §6.1 101 with content", b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n", Bad),
+    ("RFC 6455 §4.1 other protocol",
+        b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", Bad),
+    ("RFC 9112 §6.1 101 with content", b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\n\
+        Upgrade: websocket\r\nContent-Length: 0\r\n\r\n", Bad),
     ("RFC 9110 §7.8 declined", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", Good),
 ];
 

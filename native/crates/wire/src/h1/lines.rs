@@ -7,6 +7,10 @@ use crate::error::{Code, Violation};
 
 /// The bounds of one section.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "every bound is named as in limits.rs"
+)]
 pub(crate) struct Bounds {
     /// Bytes of the start line without CRLF; `None` for a trailer section, which has none.
     pub(crate) start_line_max: Option<usize>,
