@@ -1,7 +1,11 @@
 //! Runs the engine, a load or the relay from the command line, for profiling: the tool for people
 //! is `fastproxy bench`. Usage: `bench engine|load|relay 'JSON'`; a load writes its report as JSON
 //! to the file named by a third argument, and as HTML beside it.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to a terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example talks to a terminal"
+)]
 
 use std::{env, error::Error, fs, thread, time::Duration};
 
@@ -12,14 +16,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     match command.as_str() {
         "engine" => {
             let handle = bench::engine::start(bench::engine::Options::from_json(&json)?)?;
-            handle.addresses().iter().for_each(|address| println!("engine on {address}"));
+            handle
+                .addresses()
+                .iter()
+                .for_each(|address| println!("engine on {address}"));
             while handle.running() {
                 thread::sleep(Duration::from_millis(200));
             }
         }
         "relay" => {
             let handle = bench::relay::start(bench::relay::Options::from_json(&json)?)?;
-            handle.addresses().iter().for_each(|address| println!("relay on {address}"));
+            handle
+                .addresses()
+                .iter()
+                .for_each(|address| println!("relay on {address}"));
             while handle.running() {
                 thread::sleep(Duration::from_millis(200));
             }

@@ -23,7 +23,10 @@ impl FromStr for Address {
 
     /// Resolves a name to its first address, so it may block: call it at start only.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |why: String| Error::Address { text: text.to_owned(), why };
+        let wrong = |why: String| Error::Address {
+            text: text.to_owned(),
+            why,
+        };
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() {
@@ -31,7 +34,9 @@ impl FromStr for Address {
             }
             return Ok(Self::Unix(PathBuf::from(path)));
         }
-        let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("tcp:"));
+        let host = text
+            .strip_prefix("http://")
+            .or_else(|| text.strip_prefix("tcp:"));
         let host = host.unwrap_or(text).trim_end_matches('/');
         host.to_socket_addrs()
             .map_err(|error| wrong(error.to_string()))?

@@ -31,9 +31,16 @@ impl Alarm {
         let fd = timerfd_create(TimerfdClockId::Monotonic, flags)
             .map_err(|error| crate::error::system("creating a timer")(error.into()))?;
         registry
-            .register(&mut mio::unix::SourceFd(&fd.as_raw_fd()), token, mio::Interest::READABLE)
+            .register(
+                &mut mio::unix::SourceFd(&fd.as_raw_fd()),
+                token,
+                mio::Interest::READABLE,
+            )
             .map_err(crate::error::system("watching a timer"))?;
-        Ok(Self { fd, armed_ns: u64::MAX })
+        Ok(Self {
+            fd,
+            armed_ns: u64::MAX,
+        })
     }
 
     /// The timeout to poll with, so that the poll returns no later than `due_ns`.
@@ -50,8 +57,14 @@ impl Alarm {
                 tv_sec: (due_ns / 1_000_000_000) as i64,
                 tv_nsec: (due_ns % 1_000_000_000) as i64,
             };
-            let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let time = Itimerspec { it_interval: zero, it_value: value };
+            let zero = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            let time = Itimerspec {
+                it_interval: zero,
+                it_value: value,
+            };
             match timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &time) {
                 Ok(_) => self.armed_ns = due_ns,
                 Err(_) => return Some(Duration::from_nanos(due_ns - now_ns)),

@@ -59,7 +59,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Option { name, why } => write!(f, "option `{name}`: {why}"),
-            Self::Json(source) => write!(f, "the options are not valid: {source}; correct the JSON"),
+            Self::Json(source) => {
+                write!(f, "the options are not valid: {source}; correct the JSON")
+            }
             Self::Address { text, why } => write!(
                 f,
                 "address `{text}`: {why}; write HOST:PORT, http://HOST:PORT or unix:/PATH"
@@ -69,10 +71,18 @@ impl fmt::Display for Error {
                 "cannot listen on {address}: {source}; choose a free port (0 picks one) or another path"
             ),
             Self::File { path, source } => {
-                write!(f, "cannot read {}: {source}; give the path of a readable file", path.display())
+                write!(
+                    f,
+                    "cannot read {}: {source}; give the path of a readable file",
+                    path.display()
+                )
             }
             Self::Trace { path, line, why } => {
-                write!(f, "{}:{line}: {why}; correct or drop the line", path.display())
+                write!(
+                    f,
+                    "{}:{line}: {why}; correct or drop the line",
+                    path.display()
+                )
             }
             Self::System { what, source } => write!(
                 f,
@@ -87,9 +97,9 @@ impl std::error::Error for Error {
         match self {
             Self::Option { .. } | Self::Address { .. } | Self::Trace { .. } => None,
             Self::Json(source) => Some(source),
-            Self::Listen { source, .. } | Self::File { source, .. } | Self::System { source, .. } => {
-                Some(source)
-            }
+            Self::Listen { source, .. }
+            | Self::File { source, .. }
+            | Self::System { source, .. } => Some(source),
         }
     }
 }

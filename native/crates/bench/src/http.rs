@@ -37,7 +37,9 @@ impl<'a> Lines<'a> {
 
     /// The next header line as name and value.
     pub(crate) fn field(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, Malformed> {
-        let Some(line) = self.line() else { return Ok(None) };
+        let Some(line) = self.line() else {
+            return Ok(None);
+        };
         let colon = memchr(b':', line).ok_or(Malformed("a header line without a colon"))?;
         Ok(Some((&line[..colon], line[colon + 1..].trim_ascii())))
     }
@@ -49,7 +51,9 @@ pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
         return None;
     }
     text.iter().try_fold(0u64, |sum, digit| {
-        digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0'))
+        digit
+            .is_ascii_digit()
+            .then(|| sum * 10 + u64::from(digit - b'0'))
     })
 }
 
@@ -70,7 +74,9 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
 
 /// True when a comma-separated header value holds this token.
 pub(crate) fn has_token(value: &[u8], token: &[u8]) -> bool {
-    value.split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+    value
+        .split(|byte| *byte == b',')
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 /// Where a body ends.
@@ -94,7 +100,9 @@ impl Framing {
     ) -> Result<(usize, bool), Malformed> {
         match self {
             Self::Length(left) => {
-                let take = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let take = input
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 if take > 0 {
                     sink(&input[..take]);
                 }
@@ -203,7 +211,9 @@ mod tests {
             let (mut used, mut done) = (0, false);
             for part in [&wire[..split], &wire[split..]] {
                 if !done {
-                    let fed = framing.feed(part, |bytes| body.extend_from_slice(bytes)).unwrap();
+                    let fed = framing
+                        .feed(part, |bytes| body.extend_from_slice(bytes))
+                        .unwrap();
                     used += fed.0;
                     done = fed.1;
                 }
@@ -216,7 +226,13 @@ mod tests {
 
     #[test]
     fn a_wrong_size_or_end_is_noticed() {
-        for wire in [&b"zz\r\n"[..], b"1\r\nab\r\n", b"\r\n", b"fffffffffffffff\r\n", b"1 \n"] {
+        for wire in [
+            &b"zz\r\n"[..],
+            b"1\r\nab\r\n",
+            b"\r\n",
+            b"fffffffffffffff\r\n",
+            b"1 \n",
+        ] {
             let fed = Framing::Chunked(Chunked::default()).feed(wire, |_| ());
             assert!(fed.is_err(), "{wire:?}");
         }

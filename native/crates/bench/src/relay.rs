@@ -18,8 +18,7 @@ use mio::{Events, Poll, Token, Waker, event::Event};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Address, Error,
-    clock,
+    Address, Error, clock,
     error::system,
     slab::Slab,
     socket::{Listener, Stream},
@@ -106,7 +105,13 @@ pub fn start(options: Options) -> Result<Handle, Error> {
         .name("byte-relay".to_owned())
         .spawn(move || relay.run(&told))
         .map_err(system("starting a thread"))?;
-    Ok(Handle { addresses, counters, stop, waker, thread: Some(thread) })
+    Ok(Handle {
+        addresses,
+        counters,
+        stop,
+        waker,
+        thread: Some(thread),
+    })
 }
 
 impl Handle {
@@ -117,7 +122,12 @@ impl Handle {
 
     /// The counters now.
     pub fn stats(&self) -> Stats {
-        let Counters { pairs_total, pairs, bytes, cpu_ns } = &*self.counters;
+        let Counters {
+            pairs_total,
+            pairs,
+            bytes,
+            cpu_ns,
+        } = &*self.counters;
         Stats {
             pairs_total: pairs_total.load(Relaxed),
             pairs: pairs.load(Relaxed),
@@ -128,7 +138,9 @@ impl Handle {
 
     /// False once it was stopped.
     pub fn running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Closes all connections and ends the thread; waits for it.
@@ -170,7 +182,16 @@ impl End {
     fn new(stream: Stream, connected: bool) -> Self {
         let held = Vec::new();
         let (readable, closing, ended, shut) = (false, false, false, false);
-        Self { stream, held, held_at: 0, connected, readable, closing, ended, shut }
+        Self {
+            stream,
+            held,
+            held_at: 0,
+            connected,
+            readable,
+            closing,
+            ended,
+            shut,
+        }
     }
 
     fn clear(&self) -> bool {
@@ -243,9 +264,15 @@ impl Relay {
         options: Options,
         counters: Arc<Counters>,
     ) -> Result<(Self, Vec<Address>, Waker), Error> {
-        let wrong = |name, why: &str| Error::Option { name, why: why.to_owned() };
+        let wrong = |name, why: &str| Error::Option {
+            name,
+            why: why.to_owned(),
+        };
         if options.upstream.is_empty() || options.listen.is_empty() {
-            return Err(wrong("upstream", "listen and upstream need at least one address each"));
+            return Err(wrong(
+                "upstream",
+                "listen and upstream need at least one address each",
+            ));
         }
         if options.buffer_bytes == 0 {
             return Err(wrong("buffer_bytes", "must be at least 1"));
@@ -315,21 +342,30 @@ impl Relay {
         self.next_upstream += 1;
         let mut stream = Stream::connect(target).ok()?;
         let index = self.pairs.next_index();
-        stream.register(self.poll.registry(), Token(index * 2 + 1)).ok()?;
-        self.pairs.insert(Pair([None, Some(End::new(stream, false))]));
+        stream
+            .register(self.poll.registry(), Token(index * 2 + 1))
+            .ok()?;
+        self.pairs
+            .insert(Pair([None, Some(End::new(stream, false))]));
         Some(index)
     }
 
     fn accept(&mut self, listener: usize) {
         while let Some(listener) = self.listeners.get(listener) {
-            let Ok(mut stream) = listener.accept() else { return };
+            let Ok(mut stream) = listener.accept() else {
+                return;
+            };
             if self.pairs.len() >= self.pairs_max + self.ready.len() {
                 continue;
             }
             let ready = std::iter::from_fn(|| self.ready.pop()).find(|index| {
-                self.pairs.at(*index).is_some_and(|pair| pair.0[0].is_none())
+                self.pairs
+                    .at(*index)
+                    .is_some_and(|pair| pair.0[0].is_none())
             });
-            let Some(index) = ready.or_else(|| self.dial()) else { continue };
+            let Some(index) = ready.or_else(|| self.dial()) else {
+                continue;
+            };
             self.counters.pairs_total.fetch_add(1, Relaxed);
             self.counters.pairs.fetch_add(1, Relaxed);
             let registered = stream.register(self.poll.registry(), Token(index * 2));
@@ -343,15 +379,23 @@ impl Relay {
     }
 
     fn drop_pair(&mut self, index: usize) {
-        if self.pairs.remove(index).is_some_and(|pair| pair.0[0].is_some()) {
+        if self
+            .pairs
+            .remove(index)
+            .is_some_and(|pair| pair.0[0].is_some())
+        {
             let pairs = self.counters.pairs.load(Relaxed);
             self.counters.pairs.store(pairs.saturating_sub(1), Relaxed);
         }
     }
 
     fn event(&mut self, index: usize, side: usize, event: &Event) -> Result<(), Broken> {
-        let Some(pair) = self.pairs.at(index) else { return Ok(()) };
-        let Some(end) = pair.0[side].as_mut() else { return Ok(()) };
+        let Some(pair) = self.pairs.at(index) else {
+            return Ok(());
+        };
+        let Some(end) = pair.0[side].as_mut() else {
+            return Ok(());
+        };
         if !end.connected {
             match end.stream.finish_connect() {
                 Ok(true) => end.connected = true,
@@ -379,13 +423,19 @@ impl Relay {
 
     /// Copies from one end to the other until there is nothing, or the other is full.
     fn copy(&mut self, index: usize, from: usize) -> Result<(), Broken> {
-        let Some(pair) = self.pairs.at(index) else { return Ok(()) };
+        let Some(pair) = self.pairs.at(index) else {
+            return Ok(());
+        };
         let [Some(client), Some(upstream)] = &mut pair.0 else {
             // An upstream connection opened ahead waits for its client, unless it has gone.
             let gone = pair.0.iter().flatten().any(|end| end.closing);
             return if gone { Err(Broken) } else { Ok(()) };
         };
-        let (source, sink) = if from == 0 { (client, upstream) } else { (upstream, client) };
+        let (source, sink) = if from == 0 {
+            (client, upstream)
+        } else {
+            (upstream, client)
+        };
         // After a short read there is nothing more, unless a FIN is behind it.
         while source.readable && !source.ended && sink.clear() {
             match source.stream.read(&mut self.scratch) {
@@ -417,6 +467,10 @@ impl Relay {
             client.shut = true;
             client.stream.shutdown_write();
         }
-        if client.shut && upstream.shut { Err(Broken) } else { Ok(()) }
+        if client.shut && upstream.shut {
+            Err(Broken)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -25,17 +25,29 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Self {
-        Self { cells: Vec::new(), free: Vec::new() }
+        Self {
+            cells: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Key {
         if let Some(index) = self.free.pop() {
             let cell = &mut self.cells[index];
             cell.value = Some(value);
-            return Key { index, generation: cell.generation };
+            return Key {
+                index,
+                generation: cell.generation,
+            };
         }
-        self.cells.push(Cell { generation: 0, value: Some(value) });
-        Key { index: self.cells.len() - 1, generation: 0 }
+        self.cells.push(Cell {
+            generation: 0,
+            value: Some(value),
+        });
+        Key {
+            index: self.cells.len() - 1,
+            generation: 0,
+        }
     }
 
     /// The index that the next `insert` will use.
@@ -60,12 +72,19 @@ impl<T> Slab<T> {
     #[inline]
     pub(crate) fn find(&mut self, key: Key) -> Option<&mut T> {
         let cell = self.cells.get_mut(key.index)?;
-        if cell.generation == key.generation { cell.value.as_mut() } else { None }
+        if cell.generation == key.generation {
+            cell.value.as_mut()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn key(&self, index: usize) -> Option<Key> {
         let cell = self.cells.get(index)?;
-        cell.value.as_ref().map(|_| Key { index, generation: cell.generation })
+        cell.value.as_ref().map(|_| Key {
+            index,
+            generation: cell.generation,
+        })
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -114,13 +114,18 @@ impl Listener {
         registry: &Registry,
         token: Token,
     ) -> Result<(Self, Address), Error> {
-        let failed = |source| Error::Listen { address: address.to_string(), source };
+        let failed = |source| Error::Listen {
+            address: address.to_string(),
+            source,
+        };
         let (mut listener, bound) = Self::bind(address).map_err(failed)?;
         let source: &mut dyn Source = match &mut listener {
             Self::Tcp(listener) => listener,
             Self::Unix(listener, _) => listener,
         };
-        registry.register(source, token, Interest::READABLE).map_err(failed)?;
+        registry
+            .register(source, token, Interest::READABLE)
+            .map_err(failed)?;
         Ok((listener, bound))
     }
 
@@ -145,7 +150,10 @@ impl Listener {
                 socket.bind(&socket2::SockAddr::unix(path)?)?;
                 socket.listen(BACKLOG)?;
                 let listener = net::UnixListener::from_std(socket.into());
-                Ok((Self::Unix(listener, path.clone()), Address::Unix(path.clone())))
+                Ok((
+                    Self::Unix(listener, path.clone()),
+                    Address::Unix(path.clone()),
+                ))
             }
         }
     }

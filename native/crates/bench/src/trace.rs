@@ -23,14 +23,18 @@ pub struct Entry {
 
 /// Reads the first `limit` requests of a trace, in order of time.
 pub fn read(path: &Path, limit: usize) -> Result<Vec<Entry>, Error> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| Error::File { path: path.to_owned(), source })?;
+    let text = fs::read_to_string(path).map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })?;
     let wrong = |line: usize, why: &str| Error::Trace {
         path: path.to_owned(),
         line,
         why: why.to_owned(),
     };
-    let csv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    let csv = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
     let parse = if csv { csv_line } else { json_line };
     let mut entries = Vec::new();
     for (index, line) in text.lines().enumerate().skip(usize::from(csv)) {
@@ -77,7 +81,11 @@ fn csv_line(line: &str) -> Result<Entry, &'static str> {
     let mut number = || columns.next()?.trim().parse().ok();
     let prompt_tokens = number().ok_or(WANTED)?;
     let answer_tokens = number().ok_or(WANTED)?;
-    Ok(Entry { at_us, prompt_tokens, answer_tokens })
+    Ok(Entry {
+        at_us,
+        prompt_tokens,
+        answer_tokens,
+    })
 }
 
 /// Microseconds since 1970 of `2023-11-16 18:17:03.9799600`.
@@ -114,7 +122,10 @@ mod tests {
     #[test]
     fn times_count_from_1970() {
         assert_eq!(time_us("1970-01-01 00:00:01.5"), Some(1_500_000));
-        assert_eq!(time_us("2023-11-16 18:17:03.9799600"), Some(1_700_158_623_979_960));
+        assert_eq!(
+            time_us("2023-11-16 18:17:03.9799600"),
+            Some(1_700_158_623_979_960)
+        );
         assert_eq!(time_us("2024-02-29T00:00:00Z"), Some(1_709_164_800_000_000));
         assert_eq!(time_us("yesterday"), None);
     }

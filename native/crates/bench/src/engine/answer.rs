@@ -21,24 +21,35 @@ pub(crate) enum Dialect {
 }
 
 const WORDS: [&str; 16] = [
-    " the", " of", " and", " to", " a", " in", " is", " it", " you", " that", " he", " was", " for",
-    " on", " are", " with",
+    " the", " of", " and", " to", " a", " in", " is", " it", " you", " that", " he", " was",
+    " for", " on", " are", " with",
 ];
 
 /// Texts of tokens, each of the same length.
 pub(crate) fn vocabulary(token_bytes: u32) -> Vec<Vec<u8>> {
     let stretch = |word: &&str| {
-        word.bytes().chain(std::iter::repeat(b'e')).take(token_bytes as usize).collect()
+        word.bytes()
+            .chain(std::iter::repeat(b'e'))
+            .take(token_bytes as usize)
+            .collect()
     };
     WORDS.iter().map(stretch).collect()
 }
 
 fn push(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments).expect("writing to a vector does not fail");
+    out.write_fmt(arguments)
+        .expect("writing to a vector does not fail");
 }
 
 /// A whole answer.
-pub(crate) fn whole(out: &mut Vec<u8>, status: u16, kind: &str, fields: &str, close: bool, body: &[u8]) {
+pub(crate) fn whole(
+    out: &mut Vec<u8>,
+    status: u16,
+    kind: &str,
+    fields: &str,
+    close: bool,
+    body: &[u8],
+) {
     out.extend_from_slice(b"HTTP/1.1 ");
     push_decimal(out, u64::from(status));
     out.push(b' ');
@@ -71,13 +82,24 @@ fn reason(status: u16) -> &'static str {
 
 /// An error in the form of OpenAI; 429 and 503 say when to come again.
 pub(crate) fn error(out: &mut Vec<u8>, status: u16, why: &str, retry_after_s: u32, close: bool) {
-    let kind = if status < 500 { "invalid_request_error" } else { "server_error" };
+    let kind = if status < 500 {
+        "invalid_request_error"
+    } else {
+        "server_error"
+    };
     let body = json!({"error": {"message": why, "type": kind, "param": null, "code": status}});
     let fields = match status {
         429 | 503 => format!("\r\nretry-after: {retry_after_s}"),
         _ => String::new(),
     };
-    whole(out, status, "application/json", &fields, close, body.to_string().as_bytes());
+    whole(
+        out,
+        status,
+        "application/json",
+        &fields,
+        close,
+        body.to_string().as_bytes(),
+    );
 }
 
 /// The head of an event stream.
@@ -86,7 +108,11 @@ pub(crate) fn stream_head(out: &mut Vec<u8>, close: bool) {
         b"HTTP/1.1 200 OK\r\nserver: sim\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
         cache-control: no-cache\r\ntransfer-encoding: chunked\r\n",
     );
-    out.extend_from_slice(if close { b"connection: close\r\n\r\n" } else { b"\r\n" });
+    out.extend_from_slice(if close {
+        b"connection: close\r\n\r\n"
+    } else {
+        b"\r\n"
+    });
 }
 
 /// One chunk of a chunked body.
@@ -108,7 +134,12 @@ fn chunk_size(out: &mut Vec<u8>, size: usize) {
 
 /// What every token event of this exchange begins with.
 pub(crate) fn event_prefix(exchange: &Exchange) -> Vec<u8> {
-    let Exchange { id, created_s, model, .. } = exchange;
+    let Exchange {
+        id,
+        created_s,
+        model,
+        ..
+    } = exchange;
     let model = json!(model).to_string();
     match exchange.dialect {
         Dialect::Message => b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\
@@ -132,7 +163,9 @@ fn event_suffix(dialect: Dialect, last: bool) -> &'static [u8] {
     match (dialect, last) {
         (Dialect::Message, _) => b"\"},\"t\":",
         (Dialect::Completion, false) => b"\",\"logprobs\":null,\"finish_reason\":null}],\"t\":",
-        (Dialect::Completion, true) => b"\",\"logprobs\":null,\"finish_reason\":\"length\"}],\"t\":",
+        (Dialect::Completion, true) => {
+            b"\",\"logprobs\":null,\"finish_reason\":\"length\"}],\"t\":"
+        }
         (_, false) => b"\"},\"logprobs\":null,\"finish_reason\":null}],\"t\":",
         (_, true) => b"\"},\"logprobs\":null,\"finish_reason\":\"length\"}],\"t\":",
     }
@@ -170,7 +203,10 @@ pub(crate) fn token(out: &mut Vec<u8>, exchange: &Exchange, text: &[u8], last: b
     let mut stamp = Vec::with_capacity(24);
     push_decimal(&mut stamp, t_ns);
     let suffix = event_suffix(exchange.dialect, last);
-    chunk(out, &[&exchange.event_prefix, text, suffix, &stamp, b"}\n\n"]);
+    chunk(
+        out,
+        &[&exchange.event_prefix, text, suffix, &stamp, b"}\n\n"],
+    );
 }
 
 /// Everything after the last token.
@@ -233,28 +269,37 @@ pub(crate) fn model_body(
     let usage = usage(exchange);
     let suffix = match exchange.dialect {
         Dialect::Chat => {
-            push(out, format_args!(
-                "{{\"id\":\"chatcmpl-{id:016x}\",\"object\":\"chat.completion\",\"created\":\
+            push(
+                out,
+                format_args!(
+                    "{{\"id\":\"chatcmpl-{id:016x}\",\"object\":\"chat.completion\",\"created\":\
                 {created_s},\"model\":{model},\"choices\":[{{\"index\":0,\"message\":{{\"role\":\
                 \"assistant\",\"content\":\""
-            ));
+                ),
+            );
             format!("\"}},\"logprobs\":null,\"finish_reason\":\"length\"}}],\"usage\":{usage}}}")
         }
         Dialect::Completion => {
-            push(out, format_args!(
-                "{{\"id\":\"cmpl-{id:016x}\",\"object\":\"text_completion\",\"created\":\
+            push(
+                out,
+                format_args!(
+                    "{{\"id\":\"cmpl-{id:016x}\",\"object\":\"text_completion\",\"created\":\
                 {created_s},\"model\":{model},\"choices\":[{{\"index\":0,\"text\":\""
-            ));
+                ),
+            );
             format!("\",\"logprobs\":null,\"finish_reason\":\"length\"}}],\"usage\":{usage}}}")
         }
         Dialect::Message => {
-            push(out, format_args!(
-                "{{\"id\":\"msg_{id:016x}\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\
+            push(
+                out,
+                format_args!(
+                    "{{\"id\":\"msg_{id:016x}\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\
                 {model},\"stop_reason\":\"max_tokens\",\"stop_sequence\":null,\"usage\":\
                 {{\"input_tokens\":{},\"output_tokens\":{}}},\"content\":[{{\"type\":\"text\",\
                 \"text\":\"",
-                exchange.prompt_tokens, exchange.tokens_sent
-            ));
+                    exchange.prompt_tokens, exchange.tokens_sent
+                ),
+            );
             "\"}]}".to_owned()
         }
         Dialect::Embedding => return embeddings(out, exchange, &model),
@@ -272,12 +317,18 @@ fn embeddings(out: &mut Vec<u8>, exchange: &Exchange, model: &str) {
     push(out, format_args!("{{\"object\":\"list\",\"data\":["));
     for index in 0..exchange.inputs {
         let comma = if index == 0 { "" } else { "," };
-        push(out, format_args!(
-            "{comma}{{\"object\":\"embedding\",\"index\":{index},\"embedding\":[0.25,-0.5,0.125,1.0]}}"
-        ));
+        push(
+            out,
+            format_args!(
+                "{comma}{{\"object\":\"embedding\",\"index\":{index},\"embedding\":[0.25,-0.5,0.125,1.0]}}"
+            ),
+        );
     }
     let prompt = exchange.prompt_tokens;
-    push(out, format_args!(
-        "],\"model\":{model},\"usage\":{{\"prompt_tokens\":{prompt},\"total_tokens\":{prompt}}}}}"
-    ));
+    push(
+        out,
+        format_args!(
+            "],\"model\":{model},\"usage\":{{\"prompt_tokens\":{prompt},\"total_tokens\":{prompt}}}}}"
+        ),
+    );
 }

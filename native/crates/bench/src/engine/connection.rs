@@ -80,7 +80,11 @@ impl Connection {
     /// Writes what the kernel takes; an error means that the connection is gone.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         while self.output_at < self.output.len() {
-            let end = if self.split { self.output_at + 1 } else { self.output.len() };
+            let end = if self.split {
+                self.output_at + 1
+            } else {
+                self.output.len()
+            };
             match self.stream.write(&self.output[self.output_at..end]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => {

@@ -44,7 +44,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(options: Options, faults: Vec<(Fault, f64)>, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        options: Options,
+        faults: Vec<(Fault, f64)>,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
             random: Random::new(options.seed),
             vocabulary: answer::vocabulary(options.token_bytes),
@@ -120,7 +124,10 @@ impl Core {
 
     fn draw_fault(&mut self) -> Option<Fault> {
         let Self { faults, random, .. } = self;
-        faults.iter().find(|(_, ratio)| random.chance(*ratio)).map(|(fault, _)| *fault)
+        faults
+            .iter()
+            .find(|(_, ratio)| random.chance(*ratio))
+            .map(|(fault, _)| *fault)
     }
 
     /// Faults that strike before the model is asked; true when the request is done with.
@@ -145,7 +152,10 @@ impl Core {
         true
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the one place where a request becomes a plan")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the one place where a request becomes a plan"
+    )]
     fn accept(
         &mut self,
         key: Key,
@@ -157,10 +167,21 @@ impl Core {
         now_ns: u64,
     ) {
         let full = !self.slot_free() || self.waiting > 0;
-        if full && self.options.queue_max.is_some_and(|max| self.waiting >= max) {
+        if full
+            && self
+                .options
+                .queue_max
+                .is_some_and(|max| self.waiting >= max)
+        {
             add(&self.counters.shed, 1);
             let wait_s = self.options.retry_after_s;
-            return answer::error(&mut connection.output, 429, "the queue is full", wait_s, close);
+            return answer::error(
+                &mut connection.output,
+                429,
+                "the queue is full",
+                wait_s,
+                close,
+            );
         }
         add(&self.counters.accepted, 1);
         add(&self.counters.prompt_tokens, ask.prompt_tokens);
@@ -179,7 +200,9 @@ impl Core {
         self.dead = die_after > 0 && self.counters.accepted.load(Relaxed) >= die_after;
         if full {
             self.waiting += 1;
-            self.counters.waiting.store(u64::from(self.waiting), Relaxed);
+            self.counters
+                .waiting
+                .store(u64::from(self.waiting), Relaxed);
             self.queue.push_back(key);
         } else {
             self.start(key, connection, now_ns);
@@ -190,9 +213,17 @@ impl Core {
         let options = &self.options;
         let stream = ask.stream && dialect != Dialect::Embedding;
         let tokens = overrides.tokens.or(ask.tokens).unwrap_or(options.tokens);
-        let tokens = if dialect == Dialect::Embedding { 0 } else { tokens };
+        let tokens = if dialect == Dialect::Embedding {
+            0
+        } else {
+            tokens
+        };
         let tokens = tokens.min(options.tokens_max).max(u32::from(stream));
-        let slower = if overrides.fault == Some(Fault::Slow) { 10 } else { 1 };
+        let slower = if overrides.fault == Some(Fault::Slow) {
+            10
+        } else {
+            1
+        };
         let gap_ns = overrides.gap_us.unwrap_or(options.gap_us) * 1000 * slower;
         let first_us = overrides.first_token_us.unwrap_or(options.first_token_us);
         let prefill_ns = options.prefill_ns_per_token * ask.prompt_tokens;
@@ -235,17 +266,25 @@ impl Core {
     /// Takes the exchange at the head of the queue from the queue; the caller starts it.
     pub(crate) fn unqueue(&mut self, key: Key, connection: &mut Connection, now_ns: u64) {
         self.waiting -= 1;
-        self.counters.waiting.store(u64::from(self.waiting), Relaxed);
+        self.counters
+            .waiting
+            .store(u64::from(self.waiting), Relaxed);
         self.start(key, connection, now_ns);
     }
 
     fn start(&mut self, key: Key, connection: &mut Connection, now_ns: u64) {
         self.running += 1;
-        self.counters.running.store(u64::from(self.running), Relaxed);
+        self.counters
+            .running
+            .store(u64::from(self.running), Relaxed);
         if u64::from(self.running) > self.counters.running_max.load(Relaxed) {
-            self.counters.running_max.store(u64::from(self.running), Relaxed);
+            self.counters
+                .running_max
+                .store(u64::from(self.running), Relaxed);
         }
-        let Some(exchange) = connection.exchange.as_mut() else { return };
+        let Some(exchange) = connection.exchange.as_mut() else {
+            return;
+        };
         exchange.place = Place::Running;
         exchange.due_ns = now_ns + exchange.service_ns;
         if exchange.aligned {
@@ -263,7 +302,9 @@ impl Core {
 
     /// The exchange of this connection is due: writes its next part, plans the one after.
     pub(crate) fn advance(&mut self, key: Key, connection: &mut Connection, now_ns: u64) {
-        let Some(mut exchange) = connection.exchange.take() else { return };
+        let Some(mut exchange) = connection.exchange.take() else {
+            return;
+        };
         let step = if exchange.stream && connection.unsent() > OUTPUT_BYTES_HIGH {
             Step::More
         } else if exchange.stream {
@@ -272,7 +313,10 @@ impl Core {
             let stamp_ns = clock::now_ns();
             let Connection { output, fate, .. } = connection;
             let step = exchange.emit(output, fate, &self.vocabulary, stamp_ns);
-            add(&self.counters.tokens, u64::from(exchange.tokens_sent - before));
+            add(
+                &self.counters.tokens,
+                u64::from(exchange.tokens_sent - before),
+            );
             step
         } else {
             let bytes_min = self.options.response_bytes as usize;
@@ -297,7 +341,14 @@ impl Core {
                     connection.fate = Fate::Close;
                 }
                 let done = step == Step::Done;
-                add(if done { &self.counters.completed } else { &self.counters.faulted }, 1);
+                add(
+                    if done {
+                        &self.counters.completed
+                    } else {
+                        &self.counters.faulted
+                    },
+                    1,
+                );
                 connection.idle_since_ns = now_ns;
                 self.release(&exchange);
             }
@@ -315,8 +366,12 @@ impl Core {
             Place::Running => self.running -= 1,
             Place::Waiting => self.waiting -= 1,
         }
-        self.counters.running.store(u64::from(self.running), Relaxed);
-        self.counters.waiting.store(u64::from(self.waiting), Relaxed);
+        self.counters
+            .running
+            .store(u64::from(self.running), Relaxed);
+        self.counters
+            .waiting
+            .store(u64::from(self.waiting), Relaxed);
     }
 
     pub(crate) fn connection_closed(&mut self) {
@@ -338,7 +393,14 @@ impl Core {
             Route::Health => answer::whole(output, 200, json, "", close, b"{}"),
             Route::Metrics => {
                 let text = self.metrics();
-                answer::whole(output, 200, "text/plain; version=0.0.4", "", close, text.as_bytes());
+                answer::whole(
+                    output,
+                    200,
+                    "text/plain; version=0.0.4",
+                    "",
+                    close,
+                    text.as_bytes(),
+                );
             }
             Route::Echo => answer::whole(output, 200, "application/octet-stream", "", close, body),
             Route::Stats => {
@@ -364,8 +426,16 @@ impl Core {
         let rows = [
             ("num_requests_running", "gauge", stats.running as f64),
             ("num_requests_waiting", "gauge", stats.waiting as f64),
-            ("kv_cache_usage_perc", "gauge", (stats.running as f64 / slots).min(1.0)),
-            ("gpu_cache_usage_perc", "gauge", (stats.running as f64 / slots).min(1.0)),
+            (
+                "kv_cache_usage_perc",
+                "gauge",
+                (stats.running as f64 / slots).min(1.0),
+            ),
+            (
+                "gpu_cache_usage_perc",
+                "gauge",
+                (stats.running as f64 / slots).min(1.0),
+            ),
             ("prompt_tokens_total", "counter", stats.prompt_tokens as f64),
             ("generation_tokens_total", "counter", stats.tokens as f64),
             ("request_success_total", "counter", stats.completed as f64),

@@ -63,7 +63,9 @@ impl Exchange {
 
     /// True when a fault is to strike before the next token.
     fn strikes(&self) -> bool {
-        self.fault.and_then(Fault::after).is_some_and(|after| self.tokens_sent >= after)
+        self.fault
+            .and_then(Fault::after)
+            .is_some_and(|after| self.tokens_sent >= after)
     }
 
     /// Writes the next token of a stream, or the fault that comes in its place.
@@ -116,7 +118,9 @@ impl Exchange {
                 return Step::Faulted;
             }
             Some(Fault::Malformed(_)) => {
-                connection.output.extend_from_slice(b"HTTP/1.1 twohundred OK\r\n\r\n");
+                connection
+                    .output
+                    .extend_from_slice(b"HTTP/1.1 twohundred OK\r\n\r\n");
                 connection.fate = Fate::Close;
                 return Step::Faulted;
             }
@@ -127,10 +131,19 @@ impl Exchange {
             _ => {}
         }
         answer::model_body(scratch, self, vocabulary, bytes_min);
-        answer::whole(&mut connection.output, 200, "application/json", "", self.close, scratch);
+        answer::whole(
+            &mut connection.output,
+            200,
+            "application/json",
+            "",
+            self.close,
+            scratch,
+        );
         if let Some(Fault::Eof(_)) = fault {
             let half = scratch.len() / 2;
-            connection.output.truncate(connection.output.len() - half.max(1));
+            connection
+                .output
+                .truncate(connection.output.len() - half.max(1));
             connection.fate = Fate::Close;
             return Step::Faulted;
         }

@@ -34,7 +34,10 @@ impl Fault {
 
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let (name, number) = match memchr::memchr(b':', text) {
-            Some(at) => (&text[..at], Some(u32::try_from(decimal(&text[at + 1..])?).ok()?)),
+            Some(at) => (
+                &text[..at],
+                Some(u32::try_from(decimal(&text[at + 1..])?).ok()?),
+            ),
             None => (text, None),
         };
         let tokens = number.unwrap_or(0);
@@ -45,9 +48,11 @@ impl Fault {
             b"stall" => Self::Stall(tokens),
             b"error" => Self::Error(tokens),
             b"malformed" => Self::Malformed(tokens),
-            b"status" => {
-                Self::Status(u16::try_from(number?).ok().filter(|s| (200..600).contains(s))?)
-            }
+            b"status" => Self::Status(
+                u16::try_from(number?)
+                    .ok()
+                    .filter(|s| (200..600).contains(s))?,
+            ),
             b"slow" => Self::Slow,
             b"split" => Self::Split,
             b"freeze" => Self::Freeze(number?),
@@ -58,7 +63,10 @@ impl Fault {
     /// The token before which it strikes, for those that strike inside an answer.
     pub(crate) fn after(self) -> Option<u32> {
         match self {
-            Self::Reset(n) | Self::Eof(n) | Self::Stall(n) | Self::Error(n)
+            Self::Reset(n)
+            | Self::Eof(n)
+            | Self::Stall(n)
+            | Self::Error(n)
             | Self::Malformed(n) => Some(n),
             _ => None,
         }

@@ -46,14 +46,24 @@ pub fn start(options: Options) -> Result<Handle, Error> {
     let counters = Arc::new(Counters::default());
     let faults = options.fault_draws()?;
     let core = Core::new(options, faults, Arc::clone(&counters));
-    let server::Opened { server, addresses, waker } = Server::open(core)?;
+    let server::Opened {
+        server,
+        addresses,
+        waker,
+    } = Server::open(core)?;
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     let thread = std::thread::Builder::new()
         .name("sim-engine".to_owned())
         .spawn(move || server.run(&told))
         .map_err(system("starting a thread"))?;
-    Ok(Handle { addresses, counters, stop, waker, thread: Some(thread) })
+    Ok(Handle {
+        addresses,
+        counters,
+        stop,
+        waker,
+        thread: Some(thread),
+    })
 }
 
 impl Handle {
@@ -69,7 +79,9 @@ impl Handle {
 
     /// False once it has died by `die_after_requests` or was stopped.
     pub fn running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Resets all connections and ends the thread; waits for it.

@@ -129,7 +129,10 @@ impl Options {
     pub(crate) fn addresses(&self) -> Result<Vec<Address>, Error> {
         if self.listen.is_empty() {
             let why = "is empty; give at least one address".to_owned();
-            return Err(Error::Option { name: "listen", why });
+            return Err(Error::Option {
+                name: "listen",
+                why,
+            });
         }
         self.listen.iter().map(|text| text.parse()).collect()
     }
@@ -137,10 +140,16 @@ impl Options {
     pub(crate) fn fault_draws(&self) -> Result<Vec<(Fault, f64)>, Error> {
         let parse = |share: &FaultShare| {
             let fault = Fault::parse(share.fault.as_bytes());
-            fault.map(|fault| (fault, share.ratio)).ok_or_else(|| Error::Option {
-                name: "faults",
-                why: format!("`{}` is no fault; write one of {}", share.fault, Fault::FORMS),
-            })
+            fault
+                .map(|fault| (fault, share.ratio))
+                .ok_or_else(|| Error::Option {
+                    name: "faults",
+                    why: format!(
+                        "`{}` is no fault; write one of {}",
+                        share.fault,
+                        Fault::FORMS
+                    ),
+                })
         };
         self.faults.iter().map(parse).collect()
     }

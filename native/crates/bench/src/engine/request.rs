@@ -77,7 +77,8 @@ impl Head {
         let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
         match name.len() {
             14 if is(b"content-length") => {
-                let length = decimal(value).ok_or(Malformed("a content-length that is no number"))?;
+                let length =
+                    decimal(value).ok_or(Malformed("a content-length that is no number"))?;
                 self.framing = (length > 0).then_some(Framing::Length(length));
             }
             17 if is(b"transfer-encoding") => {
@@ -160,7 +161,9 @@ impl Ask {
         Ok(Self {
             model: ask.model.map(Cow::into_owned).unwrap_or_default(),
             stream: ask.stream.unwrap_or(false),
-            include_usage: ask.stream_options.is_some_and(|options| options.include_usage),
+            include_usage: ask
+                .stream_options
+                .is_some_and(|options| options.include_usage),
             tokens: ask.max_completion_tokens.or(ask.max_tokens),
             prompt_tokens: body.len().div_ceil(BYTES_PER_TOKEN) as u64,
             inputs: ask.input.map_or(1, |inputs| inputs.0),

@@ -91,7 +91,11 @@ impl Server {
             next_sweep_ns: 0,
             next_cpu_ns: 0,
         };
-        Ok(Opened { server, addresses, waker })
+        Ok(Opened {
+            server,
+            addresses,
+            waker,
+        })
     }
 
     /// Runs until it is told to stop or `die_after_requests` strikes.
@@ -128,7 +132,10 @@ impl Server {
             }
             self.timers(now_ns);
         }
-        self.core.counters.cpu_ns.store(clock::thread_cpu_ns(), Relaxed);
+        self.core
+            .counters
+            .cpu_ns
+            .store(clock::thread_cpu_ns(), Relaxed);
         for index in 0..self.connections.bound() {
             if let Some(connection) = self.connections.at(index) {
                 connection.fate = Fate::Reset;
@@ -177,7 +184,9 @@ impl Server {
 
     fn read(&mut self, index: usize, ends: Ends, now_ns: u64, scratch: &mut [u8]) {
         loop {
-            let Some(connection) = self.connections.at(index) else { return };
+            let Some(connection) = self.connections.at(index) else {
+                return;
+            };
             connection.ended |= ends.ended;
             if connection.exchange.is_some() {
                 // Nobody reads while an answer is under way: an end now is a client that left.
@@ -209,8 +218,12 @@ impl Server {
 
     /// Takes requests from the bytes until one has to wait; sends what was answered.
     fn feed(&mut self, index: usize, bytes: &[u8], now_ns: u64) {
-        let Some(key) = self.connections.key(index) else { return };
-        let Some(connection) = self.connections.at(index) else { return };
+        let Some(key) = self.connections.key(index) else {
+            return;
+        };
+        let Some(connection) = self.connections.at(index) else {
+            return;
+        };
         let mut joined = std::mem::take(&mut connection.input);
         let bytes = if joined.is_empty() {
             bytes
@@ -234,8 +247,14 @@ impl Server {
 
     /// Sends, and closes if that is what comes after.
     fn settle(&mut self, index: usize) {
-        let Some(connection) = self.connections.at(index) else { return };
-        let sent = if connection.fate == Fate::Reset { Ok(()) } else { connection.flush() };
+        let Some(connection) = self.connections.at(index) else {
+            return;
+        };
+        let sent = if connection.fate == Fate::Reset {
+            Ok(())
+        } else {
+            connection.flush()
+        };
         let end = match connection.fate {
             Fate::Keep => false,
             Fate::Close => connection.unsent() == 0,
@@ -247,7 +266,9 @@ impl Server {
     }
 
     fn close(&mut self, index: usize) {
-        let Some(mut connection) = self.connections.remove(index) else { return };
+        let Some(mut connection) = self.connections.remove(index) else {
+            return;
+        };
         self.core.connection_closed();
         if let Some(exchange) = connection.exchange.take() {
             self.core.cancel(&exchange);
@@ -260,11 +281,18 @@ impl Server {
     /// Gives free slots to those that wait, in order.
     fn start_waiting(&mut self, now_ns: u64) {
         while self.core.may_start() {
-            let Some(key) = self.core.queue.pop_front() else { return };
-            let Some(connection) = self.connections.find(key) else { continue };
+            let Some(key) = self.core.queue.pop_front() else {
+                return;
+            };
+            let Some(connection) = self.connections.find(key) else {
+                continue;
+            };
             // The client may have come back with another request on the same connection: then
             // that one has a key of its own behind this one, and runs a little early.
-            let waits = connection.exchange.as_ref().is_some_and(super::exchange::Exchange::waits);
+            let waits = connection
+                .exchange
+                .as_ref()
+                .is_some_and(super::exchange::Exchange::waits);
             if waits {
                 self.core.unqueue(key, connection, now_ns);
                 self.after_step(key, now_ns);
@@ -278,8 +306,14 @@ impl Server {
                 break;
             }
             self.core.timers.pop();
-            let Some(connection) = self.connections.find(key) else { continue };
-            if connection.exchange.as_ref().is_some_and(|exchange| exchange.due_ns == due_ns) {
+            let Some(connection) = self.connections.find(key) else {
+                continue;
+            };
+            if connection
+                .exchange
+                .as_ref()
+                .is_some_and(|exchange| exchange.due_ns == due_ns)
+            {
                 self.core.advance(key, connection, now_ns);
                 self.after_step(key, now_ns);
             }
@@ -295,7 +329,10 @@ impl Server {
         }
         if self.next_cpu_ns <= now_ns {
             self.next_cpu_ns = now_ns + CPU_EVERY_NS;
-            self.core.counters.cpu_ns.store(clock::thread_cpu_ns(), Relaxed);
+            self.core
+                .counters
+                .cpu_ns
+                .store(clock::thread_cpu_ns(), Relaxed);
         }
     }
 
@@ -308,8 +345,12 @@ impl Server {
         self.batch.append(&mut self.core.aligned);
         let mut batch = std::mem::take(&mut self.batch);
         batch.retain(|key| {
-            let Some(connection) = self.connections.find(*key) else { return false };
-            let Some(exchange) = &connection.exchange else { return false };
+            let Some(connection) = self.connections.find(*key) else {
+                return false;
+            };
+            let Some(exchange) = &connection.exchange else {
+                return false;
+            };
             if !exchange.aligned || exchange.stalled {
                 return false;
             }
@@ -329,21 +370,29 @@ impl Server {
     /// After an exchange moved on: sends; and when it has ended, goes on with what was pipelined.
     fn after_step(&mut self, key: Key, now_ns: u64) {
         self.settle(key.index);
-        let Some(connection) = self.connections.find(key) else { return };
+        let Some(connection) = self.connections.find(key) else {
+            return;
+        };
         if connection.exchange.is_some() || connection.fate != Fate::Keep {
             return;
         }
         if !connection.input.is_empty() {
             self.feed(key.index, &[], now_ns);
         }
-        if self.connections.find(key).is_some_and(|connection| connection.readable) {
+        if self
+            .connections
+            .find(key)
+            .is_some_and(|connection| connection.readable)
+        {
             self.readable(key.index, Ends::default(), now_ns);
         }
     }
 
     fn sweep(&mut self, now_ns: u64, idle_ns: u64) {
         for index in 0..self.connections.bound() {
-            let Some(connection) = self.connections.at(index) else { continue };
+            let Some(connection) = self.connections.at(index) else {
+                continue;
+            };
             if connection.idle() && connection.idle_since_ns + idle_ns <= now_ns {
                 self.close(index);
             }
@@ -405,9 +454,15 @@ fn take_request(
         }
     }
     if head.expect && bytes.len() == length {
-        connection.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        connection
+            .output
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
-    connection.pending = Some(Pending { head, framing, body: Vec::with_capacity(capacity) });
+    connection.pending = Some(Pending {
+        head,
+        framing,
+        body: Vec::with_capacity(capacity),
+    });
     length
 }
 

@@ -91,10 +91,19 @@ impl Answer {
     fn head(&mut self, bytes: &[u8]) -> Result<Parsed, Malformed> {
         let mut lines = Lines::new(bytes);
         let first = lines.line().ok_or(Malformed("an empty status line"))?;
-        let version = first.strip_prefix(b"HTTP/1.").ok_or(Malformed("no HTTP/1 answer"))?;
-        let status = version.get(2..5).and_then(decimal).ok_or(Malformed("no status number"))?;
-        let mut parsed =
-            Parsed { status: status as u16, length: None, chunked: false, events: false };
+        let version = first
+            .strip_prefix(b"HTTP/1.")
+            .ok_or(Malformed("no HTTP/1 answer"))?;
+        let status = version
+            .get(2..5)
+            .and_then(decimal)
+            .ok_or(Malformed("no status number"))?;
+        let mut parsed = Parsed {
+            status: status as u16,
+            length: None,
+            chunked: false,
+            events: false,
+        };
         self.close = version.starts_with(b"0");
         while let Some((name, value)) = lines.field()? {
             let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
@@ -134,8 +143,16 @@ impl Answer {
         bytes: &[u8],
         token: &mut impl FnMut(Option<u64>),
     ) -> Result<(usize, bool), Malformed> {
-        let Self { framing, events, done, error_event, .. } = self;
-        let Some(framing) = framing else { return Ok((0, false)) };
+        let Self {
+            framing,
+            events,
+            done,
+            error_event,
+            ..
+        } = self;
+        let Some(framing) = framing else {
+            return Ok((0, false));
+        };
         let mut fits = true;
         let fed = framing.feed(bytes, |part| {
             let Some(events) = events else { return };
@@ -146,6 +163,10 @@ impl Answer {
                 Event::Other => {}
             });
         })?;
-        if fits { Ok(fed) } else { Err(Malformed("an event is too long")) }
+        if fits {
+            Ok(fed)
+        } else {
+            Err(Malformed("an event is too long"))
+        }
     }
 }

@@ -27,11 +27,15 @@ impl Generator<'_> {
     pub(super) fn event(&mut self, event: &Event) {
         let index = event.token().0;
         let now_ns = clock::now_ns();
-        let Some(link) = self.links.at(index) else { return };
+        let Some(link) = self.links.at(index) else {
+            return;
+        };
         if link.state == LinkState::Connecting && !self.connected(index, now_ns) {
             return;
         }
-        let Some(link) = self.links.at(index) else { return };
+        let Some(link) = self.links.at(index) else {
+            return;
+        };
         let ended = event.is_read_closed();
         let readable = event.is_readable() || ended || event.is_error();
         match link.state {
@@ -61,12 +65,16 @@ impl Generator<'_> {
     }
 
     fn busy(&mut self, index: usize) -> bool {
-        self.links.at(index).is_some_and(|link| link.state != LinkState::Idle)
+        self.links
+            .at(index)
+            .is_some_and(|link| link.state != LinkState::Idle)
     }
 
     /// True when the link may go on.
     fn connected(&mut self, index: usize, now_ns: u64) -> bool {
-        let Some(link) = self.links.at(index) else { return false };
+        let Some(link) = self.links.at(index) else {
+            return false;
+        };
         match link.stream.finish_connect() {
             Ok(true) => {
                 link.state = LinkState::Busy;
@@ -87,7 +95,9 @@ impl Generator<'_> {
 
     /// Writes what is left of the request.
     pub(super) fn send(&mut self, index: usize, now_ns: u64) {
-        let Some(link) = self.links.at(index) else { return };
+        let Some(link) = self.links.at(index) else {
+            return;
+        };
         match link.flush() {
             Ok(false) => {}
             Ok(true) => self.sent(index, now_ns),
@@ -103,8 +113,14 @@ impl Generator<'_> {
     }
 
     fn sent(&mut self, index: usize, now_ns: u64) {
-        let delay_ms = self.options.client_abort.as_ref().map_or(0, |abort| abort.delay_ms);
-        let Some(key) = self.links.key(index) else { return };
+        let delay_ms = self
+            .options
+            .client_abort
+            .as_ref()
+            .map_or(0, |abort| abort.delay_ms);
+        let Some(key) = self.links.key(index) else {
+            return;
+        };
         let Some(request) = self.links.at(index).and_then(|link| link.request.as_mut()) else {
             return;
         };
@@ -121,7 +137,9 @@ impl Generator<'_> {
 
     fn read(&mut self, index: usize, ended: bool, scratch: &mut [u8]) -> Read {
         loop {
-            let Some(link) = self.links.at(index) else { return Read::Ended };
+            let Some(link) = self.links.at(index) else {
+                return Read::Ended;
+            };
             let result = link.stream.read(scratch);
             let now_ns = clock::now_ns();
             match result {
@@ -149,20 +167,36 @@ impl Generator<'_> {
 
     /// Takes bytes of an answer; true when its request has ended.
     fn take(&mut self, index: usize, bytes: &[u8], now_ns: u64) -> bool {
-        let Some(link) = self.links.at(index) else { return true };
-        let Some(request) = link.request.as_mut() else { return true };
+        let Some(link) = self.links.at(index) else {
+            return true;
+        };
+        let Some(request) = link.request.as_mut() else {
+            return true;
+        };
         let tally = &mut self.ledger.tallies[request.part];
         if !request.first_byte_seen {
             request.first_byte_seen = true;
-            tally.first_byte.record(now_ns.saturating_sub(request.intended_ns));
+            tally
+                .first_byte
+                .record(now_ns.saturating_sub(request.intended_ns));
         }
-        let Request { answer, tokens, last_token_ns, intended_ns, .. } = request;
+        let Request {
+            answer,
+            tokens,
+            last_token_ns,
+            intended_ns,
+            ..
+        } = request;
         let before = *tokens;
         let fed = answer.feed(bytes, |stamp_ns| {
             if *tokens == 0 {
-                tally.first_token.record(now_ns.saturating_sub(*intended_ns));
+                tally
+                    .first_token
+                    .record(now_ns.saturating_sub(*intended_ns));
             } else {
-                tally.token_gap.record(now_ns.saturating_sub(*last_token_ns));
+                tally
+                    .token_gap
+                    .record(now_ns.saturating_sub(*last_token_ns));
             }
             if let Some(stamp_ns) = stamp_ns {
                 tally.token_delay.record(now_ns.saturating_sub(stamp_ns));
@@ -173,7 +207,8 @@ impl Generator<'_> {
             *last_token_ns = now_ns;
         });
         let new_tokens = u64::from(request.tokens - before);
-        self.ledger.received(request, bytes.len(), new_tokens, now_ns);
+        self.ledger
+            .received(request, bytes.len(), new_tokens, now_ns);
         match fed {
             Err(_) => self.finish(index, Outcome::Malformed, false, now_ns),
             Ok((used, true)) => {
@@ -232,7 +267,11 @@ impl Generator<'_> {
         } else if request.answer.any_input() {
             self.finish(index, Outcome::Truncated, false, now_ns);
         } else if !self.retry(index, now_ns) {
-            let part = self.links.at(index).and_then(|link| link.request.as_ref()).map(|r| r.part);
+            let part = self
+                .links
+                .at(index)
+                .and_then(|link| link.request.as_ref())
+                .map(|r| r.part);
             if let Some(part) = part {
                 self.ledger.tallies[part].closed_before_head += 1;
             }
@@ -242,8 +281,13 @@ impl Generator<'_> {
 
     /// The connection was reset.
     fn broken(&mut self, index: usize, now_ns: u64) {
-        let Some(link) = self.links.at(index) else { return };
-        let untouched = link.request.as_ref().is_some_and(|request| !request.answer.any_input());
+        let Some(link) = self.links.at(index) else {
+            return;
+        };
+        let untouched = link
+            .request
+            .as_ref()
+            .is_some_and(|request| !request.answer.any_input());
         if !untouched || !self.retry(index, now_ns) {
             self.finish(index, Outcome::Reset, false, now_ns);
         }
@@ -251,7 +295,9 @@ impl Generator<'_> {
 
     /// Sends the request once more if its kept connection had gone stale.
     fn retry(&mut self, index: usize, now_ns: u64) -> bool {
-        let Some(link) = self.links.at(index) else { return false };
+        let Some(link) = self.links.at(index) else {
+            return false;
+        };
         let stale = self.options.retry_stale && link.answers > 0;
         let Some(request) = link.request.take_if(|request| stale && !request.retried) else {
             return false;
@@ -259,16 +305,35 @@ impl Generator<'_> {
         self.links.remove(index);
         self.in_flight -= 1;
         self.ledger.tallies[request.part].stale_retries += 1;
-        let Request { part, intended_ns, lengths, .. } = request;
-        self.issue(Due { part, intended_ns, lengths, retried: true }, now_ns);
+        let Request {
+            part,
+            intended_ns,
+            lengths,
+            ..
+        } = request;
+        self.issue(
+            Due {
+                part,
+                intended_ns,
+                lengths,
+                retried: true,
+            },
+            now_ns,
+        );
         true
     }
 
     /// Ends the request on a link; the link is kept for the next one if it can be.
     pub(super) fn finish(&mut self, index: usize, outcome: Outcome, keep: bool, now_ns: u64) {
-        let Some(key) = self.links.key(index) else { return };
-        let Some(link) = self.links.at(index) else { return };
-        let Some(request) = link.request.take() else { return };
+        let Some(key) = self.links.key(index) else {
+            return;
+        };
+        let Some(link) = self.links.at(index) else {
+            return;
+        };
+        let Some(request) = link.request.take() else {
+            return;
+        };
         self.in_flight -= 1;
         link.answers += 1;
         let whole = link.output_at == link.output.len();
@@ -284,9 +349,15 @@ impl Generator<'_> {
 
     /// The client of this link leaves as it was told to.
     pub(super) fn leave(&mut self, index: usize, now_ns: u64) {
-        let Some(key) = self.links.key(index) else { return };
-        let Some(link) = self.links.at(index) else { return };
-        let Some(request) = link.request.take() else { return };
+        let Some(key) = self.links.key(index) else {
+            return;
+        };
+        let Some(link) = self.links.at(index) else {
+            return;
+        };
+        let Some(request) = link.request.take() else {
+            return;
+        };
         self.in_flight -= 1;
         match request.leave.map(|leave| leave.kind) {
             Some(AbortKind::HalfClose) => {
@@ -307,7 +378,9 @@ impl Generator<'_> {
 
     /// Reads a half-closed link to its end.
     fn discard(&mut self, index: usize) {
-        let Some(link) = self.links.at(index) else { return };
+        let Some(link) = self.links.at(index) else {
+            return;
+        };
         loop {
             match link.stream.read(&mut self.scratch) {
                 Ok(1..) => {}

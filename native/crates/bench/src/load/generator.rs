@@ -96,7 +96,9 @@ impl<'a> Generator<'a> {
         let start_ns = clock::now_ns();
         let (workers, spread_ns) = match options.mode {
             Mode::Concurrency { connections } => (connections, 0),
-            Mode::Streams { streams, spread_ms, .. } => (streams, spread_ms * 1_000_000),
+            Mode::Streams {
+                streams, spread_ms, ..
+            } => (streams, spread_ms * 1_000_000),
             Mode::Rate { .. } | Mode::Trace { .. } => (0, 0),
         };
         let start = |worker| start_ns + spread_ns * u64::from(worker) / u64::from(workers.max(1));
@@ -191,17 +193,30 @@ impl<'a> Generator<'a> {
 
     fn next_due(&self) -> Option<u64> {
         let sending = !self.sent_all();
-        let arrival = self.next.filter(|_| sending).map(|next| self.ledger.start_ns + next.at_ns);
-        let worker = self.workers.peek().filter(|_| sending).map(|Reverse(at_ns)| *at_ns);
+        let arrival = self
+            .next
+            .filter(|_| sending)
+            .map(|next| self.ledger.start_ns + next.at_ns);
+        let worker = self
+            .workers
+            .peek()
+            .filter(|_| sending)
+            .map(|Reverse(at_ns)| *at_ns);
         let leave = self.leaves.peek().map(|Reverse((at_ns, _))| *at_ns);
         let part = self.ledger.part_end_ns();
         let times = [arrival, worker, leave, part, Some(self.next_sweep_ns)];
-        times.into_iter().flatten().chain([self.next_progress_ns]).min()
+        times
+            .into_iter()
+            .flatten()
+            .chain([self.next_progress_ns])
+            .min()
     }
 
     fn issue_due(&mut self, now_ns: u64) {
         for _ in 0..ISSUES_PER_TURN {
-            let Some(due) = self.backlog.pop_front() else { break };
+            let Some(due) = self.backlog.pop_front() else {
+                break;
+            };
             if !self.issue(due, now_ns) {
                 break;
             }
@@ -210,7 +225,9 @@ impl<'a> Generator<'a> {
             if self.sent_all() {
                 return;
             }
-            let Some(due) = self.take_due(now_ns) else { return };
+            let Some(due) = self.take_due(now_ns) else {
+                return;
+            };
             self.issued += u64::from(self.ledger.parts[due.part].reported);
             self.ledger.offered(due.part, due.intended_ns);
             if self.schedule.is_some() {
@@ -223,13 +240,22 @@ impl<'a> Generator<'a> {
 
     fn take_due(&mut self, now_ns: u64) -> Option<Due> {
         let Some(schedule) = &mut self.schedule else {
-            if self.workers.peek().is_none_or(|Reverse(at_ns)| *at_ns > now_ns) {
+            if self
+                .workers
+                .peek()
+                .is_none_or(|Reverse(at_ns)| *at_ns > now_ns)
+            {
                 return None;
             }
             self.workers.pop();
             let part = self.ledger.current;
             // A closed loop intends to send when it can.
-            return Some(Due { part, intended_ns: now_ns, lengths: None, retried: false });
+            return Some(Due {
+                part,
+                intended_ns: now_ns,
+                lengths: None,
+                retried: false,
+            });
         };
         let arrival = self.next?;
         let intended_ns = self.ledger.start_ns + arrival.at_ns;
@@ -238,13 +264,22 @@ impl<'a> Generator<'a> {
         }
         self.next = schedule.next();
         let part = self.ledger.part_of(intended_ns);
-        Some(Due { part, intended_ns, lengths: arrival.lengths, retried: false })
+        Some(Due {
+            part,
+            intended_ns,
+            lengths: arrival.lengths,
+            retried: false,
+        })
     }
 
     /// Sends a request; false when it has to wait for a connection.
     pub(super) fn issue(&mut self, due: Due, now_ns: u64) -> bool {
         let once = self.random.chance(self.options.new_connection_ratio);
-        let kept = if once || due.retried { None } else { self.take_idle() };
+        let kept = if once || due.retried {
+            None
+        } else {
+            self.take_idle()
+        };
         let key = match kept {
             Some(key) => key,
             None if self.links.len() >= self.options.connections_max as usize => {
@@ -262,7 +297,9 @@ impl<'a> Generator<'a> {
             },
         };
         let leave = self.draw_leave();
-        let Some(link) = self.links.find(key) else { return true };
+        let Some(link) = self.links.find(key) else {
+            return true;
+        };
         link.output.clear();
         link.output_at = 0;
         self.shape.write(&mut link.output, due.lengths, link.once);
@@ -298,13 +335,18 @@ impl<'a> Generator<'a> {
         if self.backlog.len() < BACKLOG_MAX {
             self.backlog.push_front(due);
         } else {
-            self.ledger.ended(&Self::request(due, now_ns), Outcome::Timeout, now_ns);
+            self.ledger
+                .ended(&Self::request(due, now_ns), Outcome::Timeout, now_ns);
         }
     }
 
     fn take_idle(&mut self) -> Option<Key> {
         while let Some(key) = self.idle.pop() {
-            if self.links.find(key).is_some_and(|link| link.state == LinkState::Idle) {
+            if self
+                .links
+                .find(key)
+                .is_some_and(|link| link.state == LinkState::Idle)
+            {
                 return Some(key);
             }
         }
@@ -346,7 +388,9 @@ impl<'a> Generator<'a> {
         self.next_sweep_ns = now_ns + SWEEP_NS;
         let timeout_ns = self.options.timeout_ms * 1_000_000;
         for index in 0..self.links.bound() {
-            let Some(link) = self.links.at(index) else { continue };
+            let Some(link) = self.links.at(index) else {
+                continue;
+            };
             let late = |request: &Request| request.sent_ns + timeout_ns <= now_ns;
             if link.request.as_ref().is_some_and(late) {
                 self.finish(index, Outcome::Timeout, false, now_ns);
@@ -356,9 +400,17 @@ impl<'a> Generator<'a> {
 
     /// The run is over: whatever is still under way has not come in time.
     fn give_up(&mut self, now_ns: u64) {
-        let ours = if self.stopped { Outcome::Aborted } else { Outcome::Timeout };
+        let ours = if self.stopped {
+            Outcome::Aborted
+        } else {
+            Outcome::Timeout
+        };
         for index in 0..self.links.bound() {
-            if self.links.at(index).is_some_and(|link| link.request.is_some()) {
+            if self
+                .links
+                .at(index)
+                .is_some_and(|link| link.request.is_some())
+            {
                 self.finish(index, ours, false, now_ns);
             }
         }
@@ -385,10 +437,16 @@ impl<'a> Generator<'a> {
                 return;
             }
             self.leaves.pop();
-            let Some(link) = self.links.find(key) else { continue };
+            let Some(link) = self.links.find(key) else {
+                continue;
+            };
             if link.state == LinkState::Lingering {
                 self.links.remove(key.index);
-            } else if link.request.as_ref().is_some_and(|request| request.leave_ns == at_ns) {
+            } else if link
+                .request
+                .as_ref()
+                .is_some_and(|request| request.leave_ns == at_ns)
+            {
                 self.leave(key.index, now_ns);
             }
         }

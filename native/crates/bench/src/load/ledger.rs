@@ -98,7 +98,9 @@ impl Ledger {
 
     /// When the part that is on ends.
     pub(crate) fn part_end_ns(&self) -> Option<u64> {
-        self.parts.get(self.current).map(|part| self.start_ns + part.end_ns)
+        self.parts
+            .get(self.current)
+            .map(|part| self.start_ns + part.end_ns)
     }
 
     /// Goes on to the part that `now_ns` lies in.
@@ -112,7 +114,9 @@ impl Ledger {
     pub(crate) fn end_part(&mut self, now_ns: u64) {
         let samples = self.sample();
         let cpu_ns = clock::thread_cpu_ns();
-        let Some(tally) = self.tallies.get_mut(self.current) else { return };
+        let Some(tally) = self.tallies.get_mut(self.current) else {
+            return;
+        };
         tally.ended_ns = now_ns;
         tally.own_cpu_ns = cpu_ns - self.cpu_mark_ns;
         for (window, end) in tally.processes.iter_mut().zip(&samples) {
@@ -137,7 +141,10 @@ impl Ledger {
         let second = (at_ns.saturating_sub(self.start_ns) / 1_000_000_000) as usize;
         let second = second.min(SECONDS_MAX);
         while self.series.len() <= second {
-            let row = Second { second: self.series.len() as u64, ..Second::default() };
+            let row = Second {
+                second: self.series.len() as u64,
+                ..Second::default()
+            };
             self.series.push(row);
         }
         &mut self.series[second]
@@ -207,6 +214,7 @@ impl Ledger {
         }
         if let Some(window) = self.tallies.get_mut(self.current) {
             window.window_answers += u64::from(status != 0);
+            window.window_good += u64::from(outcome == Outcome::Ok);
         }
         let row = self.second(now_ns);
         match outcome {
@@ -218,7 +226,9 @@ impl Ledger {
         match outcome {
             Outcome::Ok => {
                 self.totals.1 += 1;
-                self.samples_at(now_ns).latency_us.push((latency_ns / 1000) as u32);
+                self.samples_at(now_ns)
+                    .latency_us
+                    .push((latency_ns / 1000) as u32);
             }
             Outcome::Shed => self.totals.2 += 1,
             outcome => self.totals.3 += u64::from(outcome.failed()),
@@ -230,10 +240,21 @@ impl Ledger {
         let (offered, good, shed, failed) = self.totals;
         let last = &self.last_progress;
         let good_per_s = (good - last.good) as f64 / (elapsed_s - last.elapsed_s).max(1e-3);
-        let phase = self.parts.get(self.current).map_or("drain", |part| part.name.as_str());
-        let row = self.series.iter().rev().find(|row| row.latency_p50_us > 0.0);
+        let phase = self
+            .parts
+            .get(self.current)
+            .map_or("drain", |part| part.name.as_str());
+        let row = self
+            .series
+            .iter()
+            .rev()
+            .find(|row| row.latency_p50_us > 0.0);
         let p50_us = row.map_or(0.0, |row| {
-            if row.first_token_p50_us > 0.0 { row.first_token_p50_us } else { row.latency_p50_us }
+            if row.first_token_p50_us > 0.0 {
+                row.first_token_p50_us
+            } else {
+                row.latency_p50_us
+            }
         });
         self.last_progress = Progress {
             elapsed_s,

@@ -17,12 +17,12 @@ mod shape;
 mod sse;
 mod tally;
 
+pub(crate) use self::{ledger::Ledger, tally::Tally};
 pub use self::{
     ledger::Progress,
     options::{AbortKind, AbortPhase, Arrivals, Body, ClientAbort, Mode, Options, Phase},
     outcome::Outcome,
 };
-pub(crate) use self::{ledger::Ledger, tally::Tally};
 use crate::{Error, report::Report};
 
 /// Runs a load to its end on this thread. `progress` is called every 500 ms and at the end;

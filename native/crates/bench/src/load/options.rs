@@ -256,7 +256,12 @@ impl Options {
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let wrong = |name, why: &str| Err(Error::Option { name, why: why.to_owned() });
+        let wrong = |name, why: &str| {
+            Err(Error::Option {
+                name,
+                why: why.to_owned(),
+            })
+        };
         let ratio = |ratio: f64| (0.0..=1.0).contains(&ratio);
         if self.targets.is_empty() {
             return wrong("targets", "is empty; give at least one address");
@@ -272,28 +277,49 @@ impl Options {
         }
         let times = [self.duration_s, self.warmup_s, self.drain_s];
         if !times.iter().all(|time_s| (0.0..=1e6).contains(time_s)) {
-            return wrong("duration_s", "times must lie between 0 and a million seconds");
+            return wrong(
+                "duration_s",
+                "times must lie between 0 and a million seconds",
+            );
         }
-        if !self.phases.iter().all(|phase| (0.0..=1e6).contains(&phase.duration_s)) {
-            return wrong("phases", "duration_s must lie between 0 and a million seconds");
+        if !self
+            .phases
+            .iter()
+            .all(|phase| (0.0..=1e6).contains(&phase.duration_s))
+        {
+            return wrong(
+                "phases",
+                "duration_s must lie between 0 and a million seconds",
+            );
         }
         if let Some(abort) = &self.client_abort
             && (!ratio(abort.ratio) || abort.phases.is_empty() || abort.kinds.is_empty())
         {
-            return wrong("client_abort", "needs a ratio from 0 to 1, one phase, one kind");
+            return wrong(
+                "client_abort",
+                "needs a ratio from 0 to 1, one phase, one kind",
+            );
         }
         self.check_mode()
     }
 
     fn check_mode(&self) -> Result<(), Error> {
-        let wrong = |why: &str| Err(Error::Option { name: "mode", why: why.to_owned() });
+        let wrong = |why: &str| {
+            Err(Error::Option {
+                name: "mode",
+                why: why.to_owned(),
+            })
+        };
         match &self.mode {
             Mode::Concurrency { connections: 0 } | Mode::Streams { streams: 0, .. } => {
                 wrong("a closed loop needs at least one connection or stream")
             }
             Mode::Rate { per_second, .. } => {
                 let rates = self.phases.iter().filter_map(|phase| phase.per_second);
-                if rates.chain([*per_second]).all(|rate| (0.0..=1e7).contains(&rate)) {
+                if rates
+                    .chain([*per_second])
+                    .all(|rate| (0.0..=1e7).contains(&rate))
+                {
                     return Ok(());
                 }
                 wrong("per_second must lie between 0 and ten million")

@@ -27,7 +27,11 @@ pub(crate) fn parts(options: &Options) -> Vec<Part> {
     let mut phases = options.phases.clone();
     if phases.is_empty() {
         let name = "measure".to_owned();
-        phases.push(Phase { name, duration_s: options.duration_s, per_second: None });
+        phases.push(Phase {
+            name,
+            duration_s: options.duration_s,
+            per_second: None,
+        });
     }
     let warmup = Phase {
         name: "warmup".to_owned(),
@@ -37,7 +41,10 @@ pub(crate) fn parts(options: &Options) -> Vec<Part> {
     let warm = options.warmup_s > 0.0;
     let mut at_ns = 0;
     let mut parts = Vec::new();
-    let all = warm.then_some(warmup).into_iter().map(|phase| (phase, false));
+    let all = warm
+        .then_some(warmup)
+        .into_iter()
+        .map(|phase| (phase, false));
     for (phase, reported) in all.chain(phases.into_iter().map(|phase| (phase, true))) {
         let end_ns = at_ns + nanos(phase.duration_s);
         parts.push(Part {
@@ -60,8 +67,17 @@ pub(crate) struct Schedule {
 }
 
 enum Kind {
-    Rate { arrivals: Arrivals, parts: Vec<Part>, part: usize, at_ns: f64 },
-    Trace { entries: Vec<trace::Entry>, next: usize, speedup: f64 },
+    Rate {
+        arrivals: Arrivals,
+        parts: Vec<Part>,
+        part: usize,
+        at_ns: f64,
+    },
+    Trace {
+        entries: Vec<trace::Entry>,
+        next: usize,
+        speedup: f64,
+    },
 }
 
 /// One arrival, nanoseconds from the start.
@@ -76,28 +92,55 @@ impl Schedule {
     pub(crate) fn new(options: &Options, parts: &[Part]) -> Result<Option<Self>, Error> {
         let kind = match &options.mode {
             Mode::Concurrency { .. } | Mode::Streams { .. } => return Ok(None),
-            Mode::Rate { arrivals, .. } => {
-                Kind::Rate { arrivals: *arrivals, parts: parts.to_vec(), part: 0, at_ns: 0.0 }
-            }
-            Mode::Trace { path, speedup, limit } => {
+            Mode::Rate { arrivals, .. } => Kind::Rate {
+                arrivals: *arrivals,
+                parts: parts.to_vec(),
+                part: 0,
+                at_ns: 0.0,
+            },
+            Mode::Trace {
+                path,
+                speedup,
+                limit,
+            } => {
                 let limit = if *limit == 0 { usize::MAX } else { *limit };
-                Kind::Trace { entries: trace::read(path, limit)?, next: 0, speedup: *speedup }
+                Kind::Trace {
+                    entries: trace::read(path, limit)?,
+                    next: 0,
+                    speedup: *speedup,
+                }
             }
         };
         let end_ns = parts.last().map_or(0, |part| part.end_ns);
-        Ok(Some(Self { kind, random: Random::new(options.seed), end_ns }))
+        Ok(Some(Self {
+            kind,
+            random: Random::new(options.seed),
+            end_ns,
+        }))
     }
 
     /// The next arrival, `None` after the last.
     pub(crate) fn next(&mut self) -> Option<Arrival> {
         let arrival = match &mut self.kind {
-            Kind::Trace { entries, next, speedup } => {
+            Kind::Trace {
+                entries,
+                next,
+                speedup,
+            } => {
                 let entry = *entries.get(*next)?;
                 *next += 1;
                 let at_ns = (entry.at_us as f64 * 1000.0 / *speedup) as u64;
-                Arrival { at_ns, lengths: Some(entry) }
+                Arrival {
+                    at_ns,
+                    lengths: Some(entry),
+                }
             }
-            Kind::Rate { arrivals, parts, part, at_ns } => loop {
+            Kind::Rate {
+                arrivals,
+                parts,
+                part,
+                at_ns,
+            } => loop {
                 let current = parts.get(*part)?;
                 if current.per_second > 0.0 {
                     let mean_ns = 1e9 / current.per_second;
@@ -107,7 +150,10 @@ impl Schedule {
                     };
                     if *at_ns + gap_ns < current.end_ns as f64 {
                         *at_ns += gap_ns;
-                        break Arrival { at_ns: *at_ns as u64, lengths: None };
+                        break Arrival {
+                            at_ns: *at_ns as u64,
+                            lengths: None,
+                        };
                     }
                 }
                 // What would come after the end is drawn anew at the next rate; an exponential
@@ -131,13 +177,18 @@ mod tests {
             per_second: Some(rate),
         };
         let options = Options {
-            mode: Mode::Rate { per_second: 1.0, arrivals },
+            mode: Mode::Rate {
+                per_second: 1.0,
+                arrivals,
+            },
             phases: vec![phase(1000.0), phase(100.0)],
             ..Options::default()
         };
         let parts = parts(&options);
         let mut schedule = Schedule::new(&options, &parts).unwrap().unwrap();
-        std::iter::from_fn(|| schedule.next()).map(|arrival| arrival.at_ns).collect()
+        std::iter::from_fn(|| schedule.next())
+            .map(|arrival| arrival.at_ns)
+            .collect()
     }
 
     #[test]
@@ -154,7 +205,10 @@ mod tests {
         // Five standard deviations of a Poisson count.
         assert!((first.len() as f64 - 20_000.0).abs() < 5.0 * 20_000f64.sqrt());
         assert!((second.len() as f64 - 2_000.0).abs() < 5.0 * 2_000f64.sqrt());
-        let gaps: Vec<f64> = first.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
+        let gaps: Vec<f64> = first
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]) as f64)
+            .collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>();
         let spread = (variance / gaps.len() as f64).sqrt() / mean;

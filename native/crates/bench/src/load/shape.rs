@@ -40,12 +40,23 @@ enum PromptKey {
 
 impl Shape {
     pub(crate) fn new(options: &Options, host: &str) -> Result<Self, Error> {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: {host}\r\n", options.method, options.path);
-        let named = |name: &str| options.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nhost: {host}\r\n",
+            options.method, options.path
+        );
+        let named = |name: &str| {
+            options
+                .headers
+                .iter()
+                .any(|(n, _)| n.eq_ignore_ascii_case(name))
+        };
         for (name, value) in &options.headers {
             if format!("{name}{value}").contains(['\r', '\n']) {
                 let why = format!("`{name}` holds a line end");
-                return Err(Error::Option { name: "headers", why });
+                return Err(Error::Option {
+                    name: "headers",
+                    why,
+                });
             }
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -73,14 +84,23 @@ impl Shape {
             Body::None => return Ok(None),
             Body::Bytes { bytes } => vec![b'x'; *bytes],
             Body::Text { text } => text.clone().into_bytes(),
-            Body::File { path } => fs::read(path)
-                .map_err(|source| Error::File { path: path.clone(), source })?,
-            Body::Model { model, stream, bytes, tokens, include_usage } => {
+            Body::File { path } => fs::read(path).map_err(|source| Error::File {
+                path: path.clone(),
+                source,
+            })?,
+            Body::Model {
+                model,
+                stream,
+                bytes,
+                tokens,
+                include_usage,
+            } => {
                 self.model = json!(model).to_string();
                 if *stream {
                     self.stream = ",\"stream\":true".to_owned();
                     if *include_usage {
-                        self.stream.push_str(",\"stream_options\":{\"include_usage\":true}");
+                        self.stream
+                            .push_str(",\"stream_options\":{\"include_usage\":true}");
                     }
                 }
                 let tokens = match options.mode {
@@ -161,7 +181,12 @@ mod tests {
 
     #[test]
     fn a_body_has_the_length_that_was_asked_for_and_is_json() {
-        for path in ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/embeddings"] {
+        for path in [
+            "/v1/chat/completions",
+            "/v1/completions",
+            "/v1/messages",
+            "/v1/embeddings",
+        ] {
             let body = Body::Model {
                 model: "a/\"b\"".to_owned(),
                 stream: true,
@@ -169,7 +194,11 @@ mod tests {
                 tokens: 7,
                 include_usage: true,
             };
-            let options = Options { path: path.to_owned(), body, ..Options::default() };
+            let options = Options {
+                path: path.to_owned(),
+                body,
+                ..Options::default()
+            };
             let shape = Shape::new(&options, "x").unwrap();
             let at = memchr::memmem::find(&shape.kept, b"\r\n\r\n").unwrap() + 4;
             let body = &shape.kept[at..];

@@ -70,7 +70,11 @@ fn classify(event: &[u8]) -> Event {
     while let Some(end) = memchr(b'\n', rest) {
         let line = rest[..end].trim_ascii_end();
         if let Some(data) = line.strip_prefix(b"data:") {
-            return if named_error { Event::Error } else { classify_data(data.trim_ascii_start()) };
+            return if named_error {
+                Event::Error
+            } else {
+                classify_data(data.trim_ascii_start())
+            };
         }
         if let Some(name) = line.strip_prefix(b"event:") {
             match name.trim_ascii() {
@@ -81,7 +85,11 @@ fn classify(event: &[u8]) -> Event {
         }
         rest = &rest[end + 1..];
     }
-    if named_error { Event::Error } else { Event::Other }
+    if named_error {
+        Event::Error
+    } else {
+        Event::Other
+    }
 }
 
 fn classify_data(data: &[u8]) -> Event {
@@ -107,9 +115,17 @@ fn classify_data(data: &[u8]) -> Event {
 /// The number of a trailing `"t":NUMBER}`.
 fn stamp(data: &[u8]) -> Option<u64> {
     let data = data.strip_suffix(b"}")?;
-    let digits = data.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = data
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     let (before, number) = data.split_at(data.len() - digits);
-    if before.ends_with(b"\"t\":") { decimal(number) } else { None }
+    if before.ends_with(b"\"t\":") {
+        decimal(number)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -135,10 +151,23 @@ mod tests {
         use Event::{Done, Error, Other, Token};
         assert_eq!(
             whole,
-            [Other, Token(Some(77)), Error, Token(None), Other, Error, Done, Done]
+            [
+                Other,
+                Token(Some(77)),
+                Error,
+                Token(None),
+                Other,
+                Error,
+                Done,
+                Done
+            ]
         );
         for split in 0..wire.len() {
-            assert_eq!(events(&[&wire[..split], &wire[split..]]), whole, "at {split}");
+            assert_eq!(
+                events(&[&wire[..split], &wire[split..]]),
+                whole,
+                "at {split}"
+            );
         }
         let bytes: Vec<&[u8]> = wire.chunks(1).collect();
         assert_eq!(events(&bytes), whole);

@@ -43,6 +43,8 @@ pub(crate) struct Tally {
     pub(crate) lag: Histogram,
     /// Answers of any kind that ended while this part was on.
     pub(crate) window_answers: u64,
+    /// Good ones of these.
+    pub(crate) window_good: u64,
     /// Tokens that came while this part was on.
     pub(crate) window_tokens: u64,
     /// CPU of the generator's thread.
@@ -57,7 +59,11 @@ impl Tally {
     }
 
     pub(crate) fn failed(&self) -> u64 {
-        Outcome::ALL.iter().filter(|outcome| outcome.failed()).map(|o| self.count(*o)).sum()
+        Outcome::ALL
+            .iter()
+            .filter(|outcome| outcome.failed())
+            .map(|o| self.count(*o))
+            .sum()
     }
 
     pub(crate) fn ended(&self) -> u64 {
@@ -77,7 +83,10 @@ impl Tally {
             (&mut self.offered, later.offered),
             (&mut self.admitted, later.admitted),
             (&mut self.shed_with_retry_after, later.shed_with_retry_after),
-            (&mut self.truncated_looks_complete, later.truncated_looks_complete),
+            (
+                &mut self.truncated_looks_complete,
+                later.truncated_looks_complete,
+            ),
             (&mut self.truncated_mid_event, later.truncated_mid_event),
             (&mut self.closed_before_head, later.closed_before_head),
             (&mut self.stale_retries, later.stale_retries),
@@ -86,6 +95,7 @@ impl Tally {
             (&mut self.tokens, later.tokens),
             (&mut self.stamped_tokens, later.stamped_tokens),
             (&mut self.window_answers, later.window_answers),
+            (&mut self.window_good, later.window_good),
             (&mut self.window_tokens, later.window_tokens),
             (&mut self.own_cpu_ns, later.own_cpu_ns),
         ];

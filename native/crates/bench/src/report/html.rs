@@ -22,13 +22,21 @@ pub fn html(report: &Report) -> String {
     page.push_str("<title>fastproxy bench</title><style>");
     page.push_str(STYLE);
     page.push_str("</style></head><body><h1>fastproxy bench</h1>");
-    put(&mut page, format_args!(
-        "<p>{} {} on {}, started at {} (seconds since 1970).</p>",
-        escape(&report.options.method), escape(&report.options.path),
-        escape(&report.options.targets.join(", ")), report.started_unix_s,
-    ));
+    put(
+        &mut page,
+        format_args!(
+            "<p>{} {} on {}, started at {} (seconds since 1970).</p>",
+            escape(&report.options.method),
+            escape(&report.options.path),
+            escape(&report.options.targets.join(", ")),
+            report.started_unix_s,
+        ),
+    );
     for warning in &report.warnings {
-        put(&mut page, format_args!("<p class=\"warning\">{}</p>", escape(warning)));
+        put(
+            &mut page,
+            format_args!("<p class=\"warning\">{}</p>", escape(warning)),
+        );
     }
     counts(&mut page, report);
     times(&mut page, &report.total);
@@ -49,7 +57,10 @@ fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
 }
 
 pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 fn counts(page: &mut String, report: &Report) {
@@ -59,16 +70,35 @@ fn counts(page: &mut String, report: &Report) {
         </th></tr>",
     );
     for part in report.parts.iter().chain([&report.total]) {
-        put(page, format_args!(
-            "<tr><td>{}</td><td>{:.1}</td><td>{}</td><td>{:.1}</td><td>{}</td><td>{}</td>\
+        put(
+            page,
+            format_args!(
+                "<tr><td>{}</td><td>{:.1}</td><td>{}</td><td>{:.1}</td><td>{}</td><td>{}</td>\
             <td>{:.1}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escape(&part.name), part.duration_s, part.offered, part.offered_per_s, part.admitted,
-            part.good, part.good_per_s, part.shed, part.failed, part.tokens,
-        ));
+                escape(&part.name),
+                part.duration_s,
+                part.offered,
+                part.offered_per_s,
+                part.admitted,
+                part.good,
+                part.good_per_s,
+                part.shed,
+                part.failed,
+                part.tokens,
+            ),
+        );
     }
     page.push_str("</table><h2>Outcomes</h2><table><tr><th>outcome</th><th>requests</th></tr>");
-    for (name, count) in report.total.outcomes.iter().filter(|(_, count)| **count > 0) {
-        put(page, format_args!("<tr><td>{}</td><td>{count}</td></tr>", escape(name)));
+    for (name, count) in report
+        .total
+        .outcomes
+        .iter()
+        .filter(|(_, count)| **count > 0)
+    {
+        put(
+            page,
+            format_args!("<tr><td>{}</td><td>{count}</td></tr>", escape(name)),
+        );
     }
     page.push_str("</table>");
 }
@@ -82,9 +112,16 @@ fn times(page: &mut String, part: &Part) {
         if summary.count == 0 {
             continue;
         }
-        put(page, format_args!("<tr><td>{name}</td><td>{}</td>", summary.count));
+        put(
+            page,
+            format_args!("<tr><td>{name}</td><td>{}</td>", summary.count),
+        );
         for time_us in [
-            summary.mean_us, summary.p50_us, summary.p90_us, summary.p99_us, summary.p999_us,
+            summary.mean_us,
+            summary.p50_us,
+            summary.p90_us,
+            summary.p99_us,
+            summary.p999_us,
             summary.max_us,
         ] {
             put(page, format_args!("<td>{}</td>", micros(time_us)));
@@ -100,25 +137,39 @@ fn processes(page: &mut String, part: &Part) {
         </th><th>system ms</th><th>RSS MiB</th></tr>",
     );
     for process in &part.processes {
-        put(page, format_args!(
-            "<tr><td>{} ({})</td><td>{:.2}</td><td>{:.2}</td><td>{}</td><td>{}</td><td>{:.1}</td></tr>",
-            escape(&process.name), process.pid, process.cpu_us_per_answer,
-            process.cpu_us_per_token, process.user_us / 1000, process.system_us / 1000,
-            process.rss_end_bytes as f64 / 1_048_576.0,
-        ));
+        put(
+            page,
+            format_args!(
+                "<tr><td>{} ({})</td><td>{:.2}</td><td>{:.2}</td><td>{}</td><td>{}</td><td>{:.1}</td></tr>",
+                escape(&process.name),
+                process.pid,
+                process.cpu_us_per_answer,
+                process.cpu_us_per_token,
+                process.user_us / 1000,
+                process.system_us / 1000,
+                process.rss_end_bytes as f64 / 1_048_576.0,
+            ),
+        );
     }
-    put(page, format_args!(
-        "<tr><td>generator, busy {:.0} %</td><td>{:.2}</td><td>{:.2}</td><td></td><td></td>\
+    put(
+        page,
+        format_args!(
+            "<tr><td>generator, busy {:.0} %</td><td>{:.2}</td><td>{:.2}</td><td></td><td></td>\
         <td></td></tr></table>",
-        part.generator_busy * 100.0, part.generator_cpu_us_per_answer,
-        part.generator_cpu_us_per_token,
-    ));
+            part.generator_busy * 100.0,
+            part.generator_cpu_us_per_answer,
+            part.generator_cpu_us_per_token,
+        ),
+    );
 }
 
 fn plots(page: &mut String, report: &Report) {
     let total = &report.total;
     page.push_str("<h2>Time by quantile</h2>");
-    let curve = |name: &'static str, summary: &Summary| Curve { name, points: summary.curve.clone() };
+    let curve = |name: &'static str, summary: &Summary| Curve {
+        name,
+        points: summary.curve.clone(),
+    };
     let answers = [
         curve("latency", &total.latency),
         curve("first token", &total.first_token),
@@ -126,14 +177,20 @@ fn plots(page: &mut String, report: &Report) {
     ];
     page.push_str(&quantiles("From the intended start", &answers));
     if total.tokens > 0 {
-        let tokens =
-            [curve("token delay", &total.token_delay), curve("token gap", &total.token_gap)];
+        let tokens = [
+            curve("token delay", &total.token_delay),
+            curve("token gap", &total.token_gap),
+        ];
         page.push_str(&quantiles("Tokens", &tokens));
     }
     page.push_str("<h2>Over time</h2>");
     let row = |name: &'static str, value: fn(&super::Second) -> f64| Curve {
         name,
-        points: report.series.iter().map(|row| (row.second as f64, value(row))).collect(),
+        points: report
+            .series
+            .iter()
+            .map(|row| (row.second as f64, value(row)))
+            .collect(),
     };
     let rates = [
         row("offered/s", |row| row.offered as f64),

@@ -20,7 +20,10 @@ use crate::{
 
 /// A distribution in short.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it; all but `count` are microseconds")]
+#[expect(
+    missing_docs,
+    reason = "the names say it; all but `count` are microseconds"
+)]
 pub struct Summary {
     pub count: u64,
     pub mean_us: f64,
@@ -109,7 +112,10 @@ pub struct Process {
 
 /// What came of one part of a run, or of all that are reported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "counts of requests whose names say it have no text")]
+#[expect(
+    missing_docs,
+    reason = "counts of requests whose names say it have no text"
+)]
 pub struct Part {
     pub name: String,
     pub duration_s: f64,
@@ -120,6 +126,7 @@ pub struct Part {
     pub shed: u64,
     pub failed: u64,
     pub offered_per_s: f64,
+    /// Good answers that ended during the part, of whichever part they were, over its time.
     pub good_per_s: f64,
     pub outcomes: BTreeMap<String, u64>,
     pub statuses: BTreeMap<u16, u64>,
@@ -220,12 +227,24 @@ impl Report {
 impl Part {
     fn new(tally: &Tally, pids: &[u32], names: &[String]) -> Self {
         let seconds = tally.ended_ns.saturating_sub(tally.started_ns) as f64 / 1e9;
-        let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let rate = |count: u64| {
+            if seconds > 0.0 {
+                count as f64 / seconds
+            } else {
+                0.0
+            }
+        };
         let (answers, tokens) = (tally.window_answers, tally.window_tokens);
         let watched = pids.iter().zip(names).zip(&tally.processes);
         let processes: Vec<Process> = watched
             .filter_map(|((pid, name), window)| {
-                Some(Process::new(*pid, name, (window.0?, window.1?), answers, tokens))
+                Some(Process::new(
+                    *pid,
+                    name,
+                    (window.0?, window.1?),
+                    answers,
+                    tokens,
+                ))
             })
             .collect();
         let named = |outcome: &Outcome| (outcome.name().to_owned(), tally.count(*outcome));
@@ -239,7 +258,7 @@ impl Part {
             shed: tally.count(Outcome::Shed),
             failed: tally.failed(),
             offered_per_s: rate(tally.offered),
-            good_per_s: rate(tally.count(Outcome::Ok)),
+            good_per_s: rate(tally.window_good),
             outcomes: Outcome::ALL.iter().map(named).collect(),
             statuses: tally.statuses.clone(),
             shed_with_retry_after: tally.shed_with_retry_after,
@@ -250,7 +269,7 @@ impl Part {
             connections_opened: tally.connections_opened,
             bytes_received: tally.bytes_received,
             tokens: tally.tokens,
-            tokens_per_s: rate(tally.tokens),
+            tokens_per_s: rate(tally.window_tokens),
             stamped_tokens: tally.stamped_tokens,
             latency: Summary::of(&tally.latency),
             first_byte: Summary::of(&tally.first_byte),
@@ -259,10 +278,20 @@ impl Part {
             token_gap: Summary::of(&tally.token_gap),
             shed_latency: Summary::of(&tally.shed_latency),
             connect: Summary::of(&tally.connect),
-            cpu_us_per_answer: processes.iter().map(|process| process.cpu_us_per_answer).sum(),
-            cpu_us_per_token: processes.iter().map(|process| process.cpu_us_per_token).sum(),
+            cpu_us_per_answer: processes
+                .iter()
+                .map(|process| process.cpu_us_per_answer)
+                .sum(),
+            cpu_us_per_token: processes
+                .iter()
+                .map(|process| process.cpu_us_per_token)
+                .sum(),
             processes,
-            generator_busy: if seconds > 0.0 { own_us / 1e6 / seconds } else { 0.0 },
+            generator_busy: if seconds > 0.0 {
+                own_us / 1e6 / seconds
+            } else {
+                0.0
+            },
             generator_cpu_us_per_answer: over(own_us, answers),
             generator_cpu_us_per_token: over(own_us, tokens),
             lag: Summary::of(&tally.lag),
@@ -276,7 +305,11 @@ impl Process {
         let user_us = end.user_us.saturating_sub(start.user_us);
         let system_us = end.system_us.saturating_sub(start.system_us);
         let scheduled_us = end.scheduled_ns.saturating_sub(start.scheduled_ns) / 1000;
-        let cpu_us = if scheduled_us > 0 { scheduled_us } else { user_us + system_us } as f64;
+        let cpu_us = if scheduled_us > 0 {
+            scheduled_us
+        } else {
+            user_us + system_us
+        } as f64;
         Self {
             pid,
             name: name.to_owned(),
@@ -292,7 +325,11 @@ impl Process {
 }
 
 fn over(amount: f64, count: u64) -> f64 {
-    if count == 0 { 0.0 } else { amount / count as f64 }
+    if count == 0 {
+        0.0
+    } else {
+        amount / count as f64
+    }
 }
 
 fn warnings(total: &Part) -> Vec<String> {

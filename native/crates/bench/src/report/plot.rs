@@ -53,33 +53,54 @@ fn draw(
     );
     for (value, label) in y_ticks {
         let y = top((axes.y)(*value));
-        put(&mut svg, format_args!(
-            "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#e2e5ea\"/>\
+        put(
+            &mut svg,
+            format_args!(
+                "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#e2e5ea\"/>\
             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
-            WIDTH - RIGHT, LEFT - 6.0, y + 4.0,
-        ));
+                WIDTH - RIGHT,
+                LEFT - 6.0,
+                y + 4.0,
+            ),
+        );
     }
     for (value, label) in x_ticks {
         let x = left((axes.x)(*value));
-        put(&mut svg, format_args!(
-            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{:.1}\" stroke=\"#eef0f3\"/>\
+        put(
+            &mut svg,
+            format_args!(
+                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{:.1}\" stroke=\"#eef0f3\"/>\
             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
-            HEIGHT - BOTTOM, HEIGHT - BOTTOM + 16.0,
-        ));
+                HEIGHT - BOTTOM,
+                HEIGHT - BOTTOM + 16.0,
+            ),
+        );
     }
-    for (index, curve) in curves.iter().filter(|curve| !curve.points.is_empty()).enumerate() {
+    for (index, curve) in curves
+        .iter()
+        .filter(|curve| !curve.points.is_empty())
+        .enumerate()
+    {
         let colour = COLOURS[index % COLOURS.len()];
-        put(&mut svg, format_args!(
-            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\" points=\""
-        ));
+        put(
+            &mut svg,
+            format_args!(
+                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\" points=\""
+            ),
+        );
         for (x, y) in &curve.points {
             let (x, y) = ((axes.x)(*x).clamp(0.0, 1.0), (axes.y)(*y).clamp(0.0, 1.0));
             put(&mut svg, format_args!("{:.1},{:.1} ", left(x), top(y)));
         }
-        put(&mut svg, format_args!(
-            "\"/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}</text>",
-            LEFT + 10.0 + index as f64 * 160.0, HEIGHT - 6.0, escape(curve.name),
-        ));
+        put(
+            &mut svg,
+            format_args!(
+                "\"/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}</text>",
+                LEFT + 10.0 + index as f64 * 160.0,
+                HEIGHT - 6.0,
+                escape(curve.name),
+            ),
+        );
     }
     svg.push_str("</svg>");
     svg
@@ -87,10 +108,15 @@ fn draw(
 
 /// Microseconds by quantile; both axes are logarithmic, the lower one in what lies above.
 pub(super) fn quantiles(title: &str, curves: &[Curve]) -> String {
-    let values = curves.iter().flat_map(|curve| &curve.points).map(|(_, y)| *y);
+    let values = curves
+        .iter()
+        .flat_map(|curve| &curve.points)
+        .map(|(_, y)| *y);
     let (low, high) = values
         .filter(|y| *y > 0.0)
-        .fold((f64::MAX, 0.0f64), |(low, high), y| (low.min(y), high.max(y)));
+        .fold((f64::MAX, 0.0f64), |(low, high), y| {
+            (low.min(y), high.max(y))
+        });
     if high <= 0.0 {
         return String::new();
     }
@@ -126,7 +152,16 @@ pub(super) fn seconds(title: &str, curves: &[Curve]) -> String {
         .collect();
     let y_ticks: Vec<_> = (0..=4)
         .map(|quarter| f64::from(quarter) * most / 4.0)
-        .map(|value| (value, if most < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") }))
+        .map(|value| {
+            (
+                value,
+                if most < 10.0 {
+                    format!("{value:.2}")
+                } else {
+                    format!("{value:.0}")
+                },
+            )
+        })
         .collect();
     draw(title, curves, &Axes { x: &x, y: &y }, &x_ticks, &y_ticks)
 }

@@ -1,0 +1,43 @@
+//! Starts engines and relays and runs short loads against them, on loopback.
+
+use bench::{
+    engine,
+    load::{self, Options},
+    relay,
+    report::Report,
+};
+
+/// An engine that answers at once unless told otherwise.
+pub fn engine(json: &str) -> engine::Handle {
+    let mut options = engine::Options::from_json(json).unwrap();
+    if !json.contains("first_token_us") {
+        options.first_token_us = 1_000;
+    }
+    if !json.contains("gap_us") {
+        options.gap_us = 1_000;
+    }
+    engine::start(options).unwrap()
+}
+
+/// A relay in front of an engine.
+#[allow(dead_code, reason = "not every test file relays")]
+pub fn relay(engine: &engine::Handle) -> relay::Handle {
+    let upstream = vec![engine.addresses()[0].to_string()];
+    relay::start(relay::Options {
+        upstream,
+        ..relay::Options::default()
+    })
+    .unwrap()
+}
+
+/// Runs a load, whose options lack only their target.
+pub fn load(target: &bench::Address, json: &str) -> Report {
+    let mut options = Options::from_json(json).unwrap();
+    options.targets = vec![target.to_string()];
+    let report = load::run(&options, &mut |_| true).unwrap();
+    assert_eq!(
+        report.total.offered,
+        report.total.outcomes.values().sum::<u64>()
+    );
+    report
+}
