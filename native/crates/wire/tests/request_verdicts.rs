@@ -54,7 +54,8 @@ const LINES: &[Row] = &[
     ("underscore, harmless", b"GET / HTTP/1.1\r\nHost: a\r\nmy_field: a\r\n\r\n", OK),
     ("underscore, reserved", b"GET / HTTP/1.1\r\nHost: a\r\nContent_Length: 1\r\n\r\n", BAD),
     ("underscore, identity", b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded_For: b\r\n\r\n", BAD),
-    ("underscore, identity by prefix", b"GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_Q: b\r\n\r\n", BAD),
+    ("underscore, identity by prefix",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_Q: b\r\n\r\n", BAD),
 ];
 
 #[rustfmt::skip]
@@ -154,8 +155,10 @@ const FRAMING: &[Row] = &[
     ("RFC 9110 §8.6 1_0", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1_0\r\n\r\n", BAD),
     ("RFC 9110 §8.6 5.0", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5.0\r\n\r\n", BAD),
     ("RFC 9110 §8.6 5e0", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5e0\r\n\r\n", BAD),
-    ("RFC 9110 §8.6 inner space", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 0\r\n\r\n", BAD),
-    ("RFC 9110 §8.6 leading zero", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\n\r\n", BAD),
+    ("RFC 9110 §8.6 inner space",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 0\r\n\r\n", BAD),
+    ("RFC 9110 §8.6 leading zero",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\n\r\n", BAD),
     ("RFC 9110 §8.6 2^63", b"POST / HTTP/1.1\r\nHost: a\r\n\
         Content-Length: 9223372036854775808\r\n\r\n", BAD),
     ("RFC 9110 §8.6 list", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n", BAD),
@@ -173,7 +176,8 @@ const FRAMING: &[Row] = &[
         0\r\n\r\n", OK),
     ("RFC 9112 §7 Chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
         0\r\n\r\n", OK),
-    ("RFC 9112 §7 CHUNKED", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n", BAD),
+    ("RFC 9112 §7 CHUNKED",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n", BAD),
     ("RFC 9112 §6.3 xchunked",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", BAD),
     ("RFC 9112 §6.1 chunked twice", b"POST / HTTP/1.1\r\nHost: a\r\n\
@@ -185,12 +189,16 @@ const FRAMING: &[Row] = &[
     ("RFC 9112 §6.3 chunked, gzip",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n\
         ", BAD),
-    ("RFC 9112 §7 ,chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ,chunked\r\n\r\n", BAD),
+    ("RFC 9112 §7 ,chunked",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ,chunked\r\n\r\n", BAD),
     ("RFC 9112 §7 chunked;a=b",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n", BAD),
-    ("RFC 9112 §7 identity", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", BAD),
-    ("RFC 9112 §7 VT", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", BAD),
-    ("RFC 9112 §7 FF", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\x0c\r\n\r\n", BAD),
+    ("RFC 9112 §7 identity",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", BAD),
+    ("RFC 9112 §7 VT",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", BAD),
+    ("RFC 9112 §7 FF",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\x0c\r\n\r\n", BAD),
     ("RFC 9112 §7 NUL", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\0\r\n\r\n", BAD),
     ("RFC 9112 §7 empty", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", BAD),
     ("RFC 9112 §6.1 two TE lines", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
@@ -228,7 +236,8 @@ const SEMANTICS: &[Row] = &[
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Content-X\r\n\r\n", BAD),
     ("RFC 9110 §7.6.1 lists Authorization",
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: authorization\r\n\r\n", BAD),
-    ("RFC 9110 §7.6.1 lists Cookie", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Cookie\r\n\r\n", BAD),
+    ("RFC 9110 §7.6.1 lists Cookie",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Cookie\r\n\r\n", BAD),
     ("RFC 9110 §7.6.1 lists X-Forwarded-For", b"GET / HTTP/1.1\r\nHost: a\r\n\
         Connection: close, X-Forwarded-For\r\n\r\n", BAD),
     ("RFC 9110 §7.6.1 lists a pseudo-field",
@@ -243,7 +252,8 @@ const SEMANTICS: &[Row] = &[
     ("RFC 9112 §9.3.2 one empty line between",
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET /b HTTP/1.1\r\n\
         Host: a\r\n\r\n", OK),
-    ("RFC 9112 §9.3.2 bad second", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\n\r\n", BAD),
+    ("RFC 9112 §9.3.2 bad second",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\n\r\n", BAD),
 ];
 
 const CHUNKED_HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -252,7 +262,8 @@ const CHUNKED_HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: c
 #[rustfmt::skip]
 const CHUNKS: &[Row] = &[
     ("RFC 9112 §7.1 plain", b"5\r\nhello\r\n0\r\n\r\n", OK),
-    ("RFC 9112 §7.1 upper, lower, zeros", b"A\r\n0123456789\r\n00a\r\n0123456789\r\n000\r\n\r\n", OK),
+    ("RFC 9112 §7.1 upper, lower, zeros",
+        b"A\r\n0123456789\r\n00a\r\n0123456789\r\n000\r\n\r\n", OK),
     ("RFC 9112 §2.2 bare LF, size", b"5\nhello\r\n0\r\n\r\n", BAD),
     ("RFC 9112 §2.2 bare LF, data", b"5\r\nhello\n0\r\n\r\n", BAD),
     ("RFC 9112 §2.2 bare LF, last", b"5\r\nhello\r\n0\n\r\n", BAD),

@@ -44,7 +44,8 @@ const TO_GET: &[(&str, &[u8], End)] = &[
         Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Bad),
     ("RFC 9112 §6.3 chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n\
         0\r\n\r\n", Good),
-    ("RFC 9112 §7 gzip, chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Bad),
+    ("RFC 9112 §7 gzip, chunked",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Bad),
     ("RFC 9112 §6.1 coding in 1.0",
         b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Bad),
     ("RFC 9112 §6.3 until close", b"HTTP/1.1 200 OK\r\n\r\nabc", Good),
@@ -61,15 +62,18 @@ const TO_GET: &[(&str, &[u8], End)] = &[
         Content-Length: 1\r\n\r\n", Bad),
     ("RFC 9110 §15.3.5 204", b"HTTP/1.1 204 No Content\r\n\r\n", Good),
     ("RFC 9110 §8.6 204 with 0", b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Good),
-    ("RFC 9110 §8.6 204 with content", b"HTTP/1.1 204 No Content\r\nContent-Length: 1\r\n\r\na", Bad),
+    ("RFC 9110 §8.6 204 with content",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 1\r\n\r\na", Bad),
     ("RFC 9112 §6.1 204 chunked",
         b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
         ", Bad),
-    ("RFC 9110 §15.4.5 304 with length", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Good),
+    ("RFC 9110 §15.4.5 304 with length",
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Good),
     ("RFC 9110 §15.2 interim", b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\
         Content-Length: 0\r\n\r\n", Good),
     ("RFC 9110 §15.2 interim only", b"HTTP/1.1 100 Continue\r\n\r\n", Cut),
-    ("RFC 9112 §6.1 interim with content", b"HTTP/1.1 103 Early\r\nContent-Length: 1\r\n\r\na", Bad),
+    ("RFC 9112 §6.1 interim with content",
+        b"HTTP/1.1 103 Early\r\nContent-Length: 1\r\n\r\na", Bad),
     ("RFC 9110 §15.2 interim in 1.0", b"HTTP/1.0 100 Continue\r\n\r\n", Bad),
     ("RFC 9110 §15.2.2 101 unasked", b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\n\
         Upgrade: websocket\r\n\r\n", Bad),
