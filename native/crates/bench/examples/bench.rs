@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         "relay" => {
-            let handle = bench::relay::start(bench::relay::Options::from_json(&json)?)?;
+            let handle = bench::relay::start(&bench::relay::Options::from_json(&json)?)?;
             handle
                 .addresses()
                 .iter()

@@ -22,7 +22,7 @@ fn index(value: u64) -> usize {
     if value < LINEAR {
         return value as usize;
     }
-    let shift = u64::from(63 - value.leading_zeros() - HALF_BITS);
+    let shift = u64::from(value.ilog2() - HALF_BITS);
     (LINEAR + (shift - 1) * HALF + (value >> shift) - HALF) as usize
 }
 

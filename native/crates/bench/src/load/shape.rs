@@ -58,7 +58,7 @@ impl Shape {
                     why,
                 });
             }
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
         if !named("content-type") && options.body != Body::None {
             head.push_str("content-type: application/json\r\n");
@@ -97,7 +97,7 @@ impl Shape {
             } => {
                 self.model = json!(model).to_string();
                 if *stream {
-                    self.stream = ",\"stream\":true".to_owned();
+                    self.stream.push_str(",\"stream\":true");
                     if *include_usage {
                         self.stream
                             .push_str(",\"stream_options\":{\"include_usage\":true}");

@@ -130,7 +130,10 @@ fn stamp(data: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        Event::{Done, Error, Other, Token},
+        *,
+    };
 
     fn events(parts: &[&[u8]]) -> Vec<Event> {
         let mut splitter = Splitter::default();
@@ -148,7 +151,6 @@ mod tests {
             data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n\
             data: {\"error\":{}}\n\ndata: [DONE]\n\nevent: message_stop\ndata: {}\n\n";
         let whole = events(&[wire]);
-        use Event::{Done, Error, Other, Token};
         assert_eq!(
             whole,
             [

@@ -7,7 +7,9 @@ use super::{Part, Report, Summary};
 /// The figures of a report in at most a hundred columns.
 pub fn text_table(report: &Report) -> String {
     let mut text = String::new();
-    part(&mut text, &report.total);
+    counts(&mut text, &report.total);
+    times(&mut text, &report.total);
+    cpu(&mut text, &report.total);
     if report.parts.len() > 1 {
         text.push_str(
             "\npart            seconds  offered/s    good/s      shed    failed  first token P50\n",
@@ -42,7 +44,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{arguments}");
 }
 
-fn part(text: &mut String, part: &Part) {
+fn counts(text: &mut String, part: &Part) {
     line(
         text,
         format_args!(
@@ -101,12 +103,18 @@ fn part(text: &mut String, part: &Part) {
             format_args!("sheds with Retry-After: {}", part.shed_with_retry_after),
         );
     }
+}
+
+fn times(text: &mut String, part: &Part) {
     text.push_str(
         "\n                    count       mean        P50        P90        P99      P99.9        max\n",
     );
     for (name, summary) in rows(part) {
         row(text, name, summary);
     }
+}
+
+fn cpu(text: &mut String, part: &Part) {
     text.push('\n');
     for process in &part.processes {
         line(

@@ -1,4 +1,5 @@
 //! Starts engines and relays and runs short loads against them, on loopback.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bench::{
     engine,
@@ -8,7 +9,7 @@ use bench::{
 };
 
 /// An engine that answers at once unless told otherwise.
-pub fn engine(json: &str) -> engine::Handle {
+pub(crate) fn engine(json: &str) -> engine::Handle {
     let mut options = engine::Options::from_json(json).unwrap();
     if !json.contains("first_token_us") {
         options.first_token_us = 1_000;
@@ -21,9 +22,9 @@ pub fn engine(json: &str) -> engine::Handle {
 
 /// A relay in front of an engine.
 #[allow(dead_code, reason = "not every test file relays")]
-pub fn relay(engine: &engine::Handle) -> relay::Handle {
+pub(crate) fn relay(engine: &engine::Handle) -> relay::Handle {
     let upstream = vec![engine.addresses()[0].to_string()];
-    relay::start(relay::Options {
+    relay::start(&relay::Options {
         upstream,
         ..relay::Options::default()
     })
@@ -31,7 +32,7 @@ pub fn relay(engine: &engine::Handle) -> relay::Handle {
 }
 
 /// Runs a load, whose options lack only their target.
-pub fn load(target: &bench::Address, json: &str) -> Report {
+pub(crate) fn load(target: &bench::Address, json: &str) -> Report {
     let mut options = Options::from_json(json).unwrap();
     options.targets = vec![target.to_string()];
     let report = load::run(&options, &mut |_| true).unwrap();
