@@ -59,9 +59,7 @@ class Core:
         """Descriptor that is readable while `asks()` has something."""
 
     def asks(self) -> list[Ask]: ...
-    def answer(
-        self, ask: Ask, status: int, fields: list[tuple[str, str]], body: bytes
-    ) -> None: ...
+    def answer(self, ask: Ask, status: int, fields: list[tuple[str, str]], body: bytes) -> None: ...
     def ready(self, *, ready: bool) -> None:
         """What `/readyz` says."""
 

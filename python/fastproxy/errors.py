@@ -1,13 +1,14 @@
 """Everything that fastproxy raises on purpose.
 
-The tree:
+The tree::
 
-    Error
-    ├── ConfigError          what was written cannot be used; lists every mistake
-    │   └── PlanRefused      the native core refused a compiled plan (a bug or a version skew)
-    ├── StartError           an address cannot be bound, a thread cannot be started
-    ├── StateError           called at the wrong moment: not started, stopped, after a fork
-    └── AdminError           a running proxy's admin API refused or cannot be reached
+    Exception
+    └── Error
+        ├── ConfigError         what was written cannot be used; lists every mistake
+        │   └── PlanRefused     the native core refused a compiled plan (a bug or a version skew)
+        ├── StartError          an address cannot be bound, a thread cannot be started
+        ├── StateError          called at the wrong moment: not started, stopped, after a fork
+        └── AdminError          a running proxy's admin API refused or cannot be reached
 
 Bugs of ours are `RuntimeError` from the native module: report them.
 """
@@ -15,7 +16,15 @@ Bugs of ours are `RuntimeError` from the native module: report them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["AdminError", "ConfigError", "Error", "Mistake", "PlanRefused", "StartError", "StateError"]
+__all__ = [
+    "AdminError",
+    "ConfigError",
+    "Error",
+    "Mistake",
+    "PlanRefused",
+    "StartError",
+    "StateError",
+]
 
 
 class Error(Exception):
@@ -27,7 +36,7 @@ class Mistake:
     """One thing that is wrong in a configuration.
 
     Attributes:
-        where: path of keys and positions, as `pools.llama.endpoints[0].url`; empty for the document.
+        where: path of keys and positions, as `pools.llama.endpoints[0].url`; empty: all of it.
         value: the value as it was written, or None when there is none to show.
         reason: what is wrong and what is allowed.
         file: name of the file, or None for a configuration made in Python.
@@ -61,7 +70,7 @@ class ConfigError(Error):
         self.mistakes = tuple(mistakes)
 
 
-class PlanRefused(ConfigError):
+class PlanRefused(ConfigError):  # noqa: N818 - the name says what happened
     """The native core refused a compiled plan; the configuration in force was kept."""
 
     def __init__(self, reason: str) -> None:

@@ -1,15 +1,16 @@
-"""The three primitives by themselves, for use outside the proxy.
+r"""The three primitives by themselves, for use outside the proxy.
 
 They are the very code that the data plane runs, not a second implementation.
 
 Header parsing, by the rules of RFC 9112 that the proxy enforces:
 
-    >>> head, taken = parse_request_head(b"GET /v1/models HTTP/1.1\\r\\nHost: a.example\\r\\n\\r\\nrest")
+    >>> data = b"GET /v1/models HTTP/1.1\r\nHost: a.example\r\n\r\nrest"
+    >>> head, taken = parse_request_head(data)
     >>> head.method, head.target, head.authority, head.version, head.body
     ('GET', '/v1/models', 'a.example', (1, 1), 'none')
     >>> taken
     46
-    >>> parse_request_head(b"GET / HTTP/1.1\\r\\nHo") is None
+    >>> parse_request_head(b"GET / HTTP/1.1\r\nHo") is None
     True
 
 The bounded channel, which refuses instead of waiting:

@@ -47,7 +47,10 @@ class Access:
         if path in OPEN_PATHS and loopback:
             return None
         if authorization is None:
-            return Denial(401, "send Authorization: Bearer TOKEN; the token is configured as admin.token, or printed at start")
+            return Denial(
+                401,
+                "send Authorization: Bearer TOKEN; the token is configured as admin.token, or printed at start",
+            )
         scheme, _, candidate = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer" or not self.token.matches(candidate.strip()):
             return Denial(401, "this token is not the one of this proxy")

@@ -105,7 +105,11 @@ class Api:
             "/config": ("GET", self._config, "the configuration in force, secrets masked"),
             "/version": ("GET", self._version, "the build"),
             "/reload": ("POST", self._reload, "read the configuration file again"),
-            "/explain": ("POST", self._explain, "where a request would go: method, path, headers, model"),
+            "/explain": (
+                "POST",
+                self._explain,
+                "where a request would go: method, path, headers, model",
+            ),
             "/drain": ("POST", self._drain, "stop accepting, finish, end"),
         }
 
@@ -136,7 +140,10 @@ class Api:
 
     def _index(self, _: Request) -> Reply:
         lines = [f"{method:4} {path:11} {text}" for path, (method, _, text) in self._paths.items()]
-        lines += ["GET  /healthz    200 while the process lives", "GET  /readyz     200 while it takes requests"]
+        lines += [
+            "GET  /healthz    200 while the process lives",
+            "GET  /readyz     200 while it takes requests",
+        ]
         body = f"fastproxy {self._controls.version}\n\n" + "\n".join(lines) + "\n"
         return Reply(200, body.encode(), "text/plain; charset=utf-8")
 

@@ -55,7 +55,11 @@ class Commands(click.Group):
             from difflib import get_close_matches  # noqa: PLC0415 - only on this mistake
 
             near = get_close_matches(name, _COMMANDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(self.list_commands(ctx))}"
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"there are: {', '.join(self.list_commands(ctx))}"
+            )
             ctx.fail(f'no such command "{name}"; {hint}')
         return super().resolve_command(ctx, args)
 
@@ -82,7 +86,13 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # no
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
-              help="Show the version and end.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and end.",
+)
 def main() -> None:
     """A data-plane proxy for AI inference."""

@@ -28,35 +28,60 @@ class _Mode:
 
 @click.command(name="bench")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option("--concurrency", type=int, metavar="N", help="Closed loop: N at a time.  [default: 64]")
+@click.option(
+    "--concurrency", type=int, metavar="N", help="Closed loop: N at a time.  [default: 64]"
+)
 @click.option("--rate", type=float, metavar="PER_SECOND", help="Open loop: sent when due.")
 @click.option("--streams", type=int, metavar="N", help="Closed loop of N parallel streams.")
-@click.option("--trace", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Open loop: arrivals and lengths of a .csv (Azure) or .jsonl (Mooncake) trace.")
+@click.option(
+    "--trace",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Open loop: arrivals and lengths of a .csv (Azure) or .jsonl (Mooncake) trace.",
+)
 @click.option("--poisson/--constant", default=True, help="Gaps of --rate.  [default: poisson]")
 @click.option("--speedup", default=1.0, show_default=True, help="Of --trace.")
 @click.option("--limit", default=0, show_default=True, help="Requests of --trace at most; 0: all.")
 @click.option("--duration", "duration_s", default=10.0, show_default=True, metavar="SECONDS")
 @click.option("--warmup", "warmup_s", default=0.0, show_default=True, metavar="SECONDS")
-@click.option("--requests", "requests_max", default=0, show_default=True, help="At most; 0: no limit.")
+@click.option(
+    "--requests", "requests_max", default=0, show_default=True, help="At most; 0: no limit."
+)
 @click.option("--path", default="/v1/chat/completions", show_default=True)
 @click.option("--method", default="POST", show_default=True)
-@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="May be given again.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME:VALUE", help="May be given again."
+)
 @click.option("--body", type=_FORM, default="model", show_default=True)
 @click.option("--bytes", "body_bytes", default=0, show_default=True, help="Length of the body.")
 @click.option("--model", default="sim", show_default=True)
 @click.option("--stream/--no-stream", default=True, help="Ask for a stream.  [default: stream]")
 @click.option("--tokens", default=60, show_default=True, help="max_tokens of each request.")
-@click.option("--new-connections", "new_connection_ratio", default=0.0, show_default=True,
-              metavar="SHARE", help="Share of requests on a connection of their own.")
+@click.option(
+    "--new-connections",
+    "new_connection_ratio",
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of requests on a connection of their own.",
+)
 @click.option("--timeout", "timeout_s", default=60.0, show_default=True, metavar="SECONDS")
 @click.option("--pid", "pids", multiple=True, type=int, help="Report its CPU and memory.")
 @click.option("--seed", default=1, show_default=True)
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the report as JSON.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the report with plots.")
-@click.option("--options", "raw", metavar="JSON", help="Any options of the generator, over the above.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report as JSON.",
+)
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report with plots.",
+)
+@click.option(
+    "--options", "raw", metavar="JSON", help="Any options of the generator, over the above."
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(  # noqa: PLR0913 - one parameter an option
     targets: tuple[str, ...],

@@ -11,7 +11,9 @@ __all__ = ["command"]
 
 @click.command(name="check")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--resolve/--no-resolve", default=True, help="Look host names up.  [default: resolve]")
+@click.option(
+    "--resolve/--no-resolve", default=True, help="Look host names up.  [default: resolve]"
+)
 @click.option("--strict", is_flag=True, help="Warnings are mistakes, too.")
 def command(file: Path, *, resolve: bool, strict: bool) -> None:
     """Name every mistake of FILE by line, key, value and what is allowed."""

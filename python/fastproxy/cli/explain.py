@@ -12,13 +12,21 @@ __all__ = ["command"]
 
 @click.command(name="explain")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--admin", metavar="ADDR", help="Ask the running proxy whose admin listens here instead.")
-@click.option("--token", envvar="FASTPROXY_ADMIN_TOKEN", metavar="TOKEN",
-              help="Its admin token; also FASTPROXY_ADMIN_TOKEN.")
+@click.option(
+    "--admin", metavar="ADDR", help="Ask the running proxy whose admin listens here instead."
+)
+@click.option(
+    "--token",
+    envvar="FASTPROXY_ADMIN_TOKEN",
+    metavar="TOKEN",
+    help="Its admin token; also FASTPROXY_ADMIN_TOKEN.",
+)
 @click.option("--model", metavar="NAME", help="The body's model.")
 @click.option("--path", default="/v1/chat/completions", show_default=True)
 @click.option("--method", default="POST", show_default=True)
-@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="May be given again.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME:VALUE", help="May be given again."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     file: Path | None,
@@ -83,7 +91,11 @@ def _of_file(file: Path | None, question: bytes) -> bytes:
 
 def _show(value: object, indent: str) -> None:
     """Print nested data as indented `key: value` lines."""
-    items = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else [])
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value if isinstance(value, list) else [])
+    )
     for key, inner in items:
         label = f"- {key}" if isinstance(key, int) else str(key).replace("_", " ")
         if isinstance(inner, dict | list) and inner:

@@ -10,10 +10,19 @@ __all__ = ["command"]
 
 
 @click.command(name="reload")
-@click.option("--admin", default="127.0.0.1:9090", show_default=True, metavar="ADDR",
-              help="The admin listener of the running proxy.")
-@click.option("--token", envvar="FASTPROXY_ADMIN_TOKEN", metavar="TOKEN",
-              help="Its admin token; also FASTPROXY_ADMIN_TOKEN.")
+@click.option(
+    "--admin",
+    default="127.0.0.1:9090",
+    show_default=True,
+    metavar="ADDR",
+    help="The admin listener of the running proxy.",
+)
+@click.option(
+    "--token",
+    envvar="FASTPROXY_ADMIN_TOKEN",
+    metavar="TOKEN",
+    help="Its admin token; also FASTPROXY_ADMIN_TOKEN.",
+)
 def command(admin: str, token: str | None) -> None:
     """Make a running proxy read its configuration again; on a mistake it keeps the old one."""
     try:

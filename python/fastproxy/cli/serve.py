@@ -15,13 +15,23 @@ __all__ = ["command"]
 
 @click.command(name="serve")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--upstream", "upstreams", multiple=True, metavar="URL",
-              help="An endpoint, http://HOST:PORT or unix:/path.sock; may be given again.")
+@click.option(
+    "--upstream",
+    "upstreams",
+    multiple=True,
+    metavar="URL",
+    help="An endpoint, http://HOST:PORT or unix:/path.sock; may be given again.",
+)
 @click.option("--listen", metavar="ADDR", help="Where clients connect.  [default: 127.0.0.1:8080]")
-@click.option("--admin", metavar="ADDR",
-              help="Where operators look, or off.  [default: 127.0.0.1:9090]")
-@click.option("--workers", metavar="N", help="Threads, auto, or 0 for the event loop.  [default: auto]")
-@click.option("--access-log", metavar="PATH", help="A file, or - for standard output.  [default: off]")
+@click.option(
+    "--admin", metavar="ADDR", help="Where operators look, or off.  [default: 127.0.0.1:9090]"
+)
+@click.option(
+    "--workers", metavar="N", help="Threads, auto, or 0 for the event loop.  [default: auto]"
+)
+@click.option(
+    "--access-log", metavar="PATH", help="A file, or - for standard output.  [default: off]"
+)
 @click.option("--plain-asyncio", is_flag=True, help="Run on asyncio's own loop rather than uvloop.")
 def command(
     file: Path | None,

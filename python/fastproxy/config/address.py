@@ -142,7 +142,10 @@ def _host_port(text: str) -> tuple[str, int | None]:
         if not bracket or not _is_ip(host) or ":" not in host or "%" in host:
             msg = "not an IPv6 address in brackets"
             raise ValueError(msg)
-        return host, _port(tail.removeprefix(":")) if tail.startswith(":") else _no_port(tail)
+        if tail and not tail.startswith(":"):
+            msg = f'"{tail}" after the bracket is not :PORT'
+            raise ValueError(msg)
+        return host, _port(tail[1:]) if tail else None
     host, colon, tail = text.rpartition(":")
     if not colon:
         host, port = text, None
@@ -153,15 +156,11 @@ def _host_port(text: str) -> tuple[str, int | None]:
         raise ValueError(msg)
     looks_numeric = re.fullmatch(r"[0-9.]+", host) is not None
     if (looks_numeric and not _is_ip(host)) or not _HOST.fullmatch(host) or len(host) > 253:
-        msg = f'"{host}" is neither an IP address nor a host name' if host else "the host is missing"
+        msg = (
+            f'"{host}" is neither an IP address nor a host name' if host else "the host is missing"
+        )
         raise ValueError(msg)
     return host, port
-
-
-def _no_port(tail: str) -> None:
-    if tail:
-        msg = f'"{tail}" after the bracket is not :PORT'
-        raise ValueError(msg)
 
 
 def _port(text: str) -> int:

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import orjson
 
-from fastproxy.config.address import Place, Resolve, parse_listen, parse_url, resolve, system_resolve
+from fastproxy.config.address import (
+    Place,
+    Resolve,
+    parse_listen,
+    parse_url,
+    resolve,
+    system_resolve,
+)
 from fastproxy.config.document import Key, path_text
 from fastproxy.config.model import Config, Headers, Listener, Pool, Route
 from fastproxy.errors import ConfigError, Mistake
@@ -107,10 +114,10 @@ class _Compiler:
             listeners.append(self.listener(listener, name, ("listen", n, "address")))
         if config.admin is not None:
             path = ("admin", "listen")
-            plain = Listener(
-                address=config.admin.listen, connections_max=_ADMIN_CONNECTIONS_MAX
+            plain = Listener(address=config.admin.listen, connections_max=_ADMIN_CONNECTIONS_MAX)
+            listeners.append(
+                self.listener(plain, f"admin {plain.address}", path) | {"kind": "admin"}
             )
-            listeners.append(self.listener(plain, f"admin {plain.address}", path) | {"kind": "admin"})
         return listeners
 
     def listener(self, listener: Listener, name: str, path: tuple[Key, ...]) -> Json:

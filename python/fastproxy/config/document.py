@@ -164,7 +164,9 @@ class _Walk:
         self.count += 1
         if self.count > NODES_MAX or len(path) > DEPTH_MAX:
             where = path_text(path[:4])
-            raise ConfigError([Mistake(where, None, "too many or too deep values", self.file, line)])
+            raise ConfigError(
+                [Mistake(where, None, "too many or too deep values", self.file, line)]
+            )
         if isinstance(source, yaml.MappingNode):
             return Node(self.mapping(source, path), line)
         if isinstance(source, yaml.SequenceNode):

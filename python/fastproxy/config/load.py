@@ -124,9 +124,7 @@ def of_upstreams(
     )
 
 
-def _loaded(
-    root: Node, reader: Reader, syntax: list[Mistake], file: Path | None = None
-) -> Loaded:
+def _loaded(root: Node, reader: Reader, syntax: list[Mistake], file: Path | None = None) -> Loaded:
     config = read(root, reader)
     found = verify(config)
     wrong = [

@@ -56,7 +56,7 @@ def doc(
     return msgspec.Meta(ge=ge, le=le, description=text, extra=extra)
 
 
-class Cors(Model):
+class Cors(Model, frozen=True):
     """Cross-origin rules of a listener; without them, CORS headers pass untouched."""
 
     origins: Annotated[tuple[str, ...], doc("Allowed origins, exact, or `*`.", one=True)]
@@ -74,7 +74,7 @@ class Cors(Model):
     credentials: Annotated[bool, doc("Allow cookies and HTTP authentication.")] = False
 
 
-class Listener(Model):
+class Listener(Model, frozen=True):
     """An address on which clients are served."""
 
     shorthand = "address"
@@ -103,7 +103,7 @@ class Listener(Model):
     ] = 0
 
 
-class Admin(Model):
+class Admin(Model, frozen=True):
     """Where operators look: /metrics /healthz /readyz /endpoints /config and more."""
 
     shorthand = "listen"
@@ -115,7 +115,7 @@ class Admin(Model):
     ] = None
 
 
-class Endpoint(Model):
+class Endpoint(Model, frozen=True):
     """One engine."""
 
     shorthand = "url"
@@ -128,19 +128,19 @@ class Endpoint(Model):
     ] = None
 
 
-class Channel(Model):
+class Channel(Model, frozen=True):
     """The bounded channel in front of a pool: full or hopeless means 429 at once."""
 
-    capacity: Annotated[int, doc("Waiting requests at most; 0: never wait.", ge=0, le=1_000_000)] = (
-        128
-    )
+    capacity: Annotated[
+        int, doc("Waiting requests at most; 0: never wait.", ge=0, le=1_000_000)
+    ] = 128
     max_wait: Annotated[Duration, doc("Longest wait; a longer expected wait is refused.")] = (
         Duration(2_000)
     )
     bytes_max: Annotated[Size, doc("Body bytes of waiting requests at most.")] = Size(64 * 1024**2)
 
 
-class Timeouts(Model):
+class Timeouts(Model, frozen=True):
     """Timeouts in the units of the work; `off` disables one."""
 
     connect: Annotated[Duration, doc("For a connection to an endpoint.")] = Duration(2_000)
@@ -156,7 +156,7 @@ class Timeouts(Model):
     )
 
 
-class Retry(Model):
+class Retry(Model, frozen=True):
     """Attempts at other endpoints, until the first byte was sent to the client."""
 
     attempts: Annotated[int, doc("In all, the first included; 1: no retries.", ge=1, le=16)] = 3
@@ -170,7 +170,7 @@ class Retry(Model):
     )
 
 
-class Eject(Model):
+class Eject(Model, frozen=True):
     """Endpoints that fail are left alone for a while."""
 
     consecutive: Annotated[int, doc("Failures in a row; 0: never.", ge=0, le=1_000_000)] = 5
@@ -179,21 +179,21 @@ class Eject(Model):
     max_percent: Annotated[int, doc("Share of the endpoints ejected at most.", ge=0, le=100)] = 50
 
 
-class HeaderChange(Model):
+class HeaderChange(Model, frozen=True):
     """Headers set and removed."""
 
     set: Annotated[dict[str, str], doc("Names and their values; replaces what was there.")] = {}
     remove: Annotated[tuple[str, ...], doc("Names.", one=True)] = ()
 
 
-class Headers(Model):
+class Headers(Model, frozen=True):
     """Changes to headers on the way through."""
 
     request: Annotated[HeaderChange, doc("Towards the endpoint.")] = HeaderChange()
     response: Annotated[HeaderChange, doc("Towards the client.")] = HeaderChange()
 
 
-class Credentials(Model):
+class Credentials(Model, frozen=True):
     """What the endpoints want to see; the client's own credentials are replaced."""
 
     bearer: Annotated[Secret | None, doc("Sent as `Authorization: Bearer ...`.")] = None
@@ -201,7 +201,7 @@ class Credentials(Model):
     value: Annotated[Secret | None, doc("The value of that header.")] = None
 
 
-class Pool(Model):
+class Pool(Model, frozen=True):
     """Endpoints that serve the same models."""
 
     endpoints: Annotated[tuple[Endpoint, ...], doc("The engines.", one=True)]
@@ -241,7 +241,7 @@ class Pool(Model):
     ] = ()
 
 
-class Match(Model):
+class Match(Model, frozen=True):
     """Conditions; all that are given must hold."""
 
     path: Annotated[str | None, doc("Exact path, or a prefix when it ends in `*`.")] = None
@@ -252,16 +252,16 @@ class Match(Model):
     ] = ()
 
 
-class Route(Model):
+class Route(Model, frozen=True):
     """Which requests go to which pool; the first that matches wins."""
 
     pool: Annotated[str, doc("Name of the pool.")]
     name: Annotated[str | None, doc("Label of metrics; else made from the pool's name.")] = None
     match: Annotated[Match, doc("Conditions.")] = Match()
     priority: Annotated[Literal["high", "normal", "low"], doc("Class in the channel.")] = "normal"
-    priority_header: Annotated[
-        str | None, doc("Header by which a client may lower its class.")
-    ] = None
+    priority_header: Annotated[str | None, doc("Header by which a client may lower its class.")] = (
+        None
+    )
     dialect: Annotated[
         Literal["auto", "openai", "anthropic", "problem"],
         doc("Form of error bodies; auto: by path."),
@@ -271,7 +271,7 @@ class Route(Model):
     websocket: Annotated[bool, doc("Allow WebSocket upgrades.")] = True
 
 
-class AccessLog(Model):
+class AccessLog(Model, frozen=True):
     """One JSON record for each exchange."""
 
     shorthand = "path"
@@ -280,7 +280,7 @@ class AccessLog(Model):
     headers: Annotated[tuple[str, ...], doc("Headers whose values are logged.", one=True)] = ()
 
 
-class Drain(Model):
+class Drain(Model, frozen=True):
     """How the proxy ends."""
 
     delay: Annotated[
@@ -291,7 +291,7 @@ class Drain(Model):
     )
 
 
-class Limits(Model):
+class Limits(Model, frozen=True):
     """Bounds of the whole process."""
 
     held_bytes: Annotated[
@@ -302,7 +302,7 @@ class Limits(Model):
     )
 
 
-class Config(Model, kw_only=True):
+class Config(Model, frozen=True, kw_only=True):
     """The whole configuration.
 
     Examples:

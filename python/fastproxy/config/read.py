@@ -200,7 +200,9 @@ class Reader:
             self.refuse(path, node, "must be a string; quote it", shown=MASK)
             return Secret("")
         if not text or text != text.strip() or not text.isprintable():
-            reason = "is empty" if not text.strip() else "has spaces or control characters around it"
+            reason = (
+                "is empty" if not text.strip() else "has spaces or control characters around it"
+            )
             self.refuse(path, node, f"the secret {reason}", shown=_raw(node))
             return Secret("")
         return Secret(text)

@@ -1,7 +1,9 @@
 """JSON Schema of the configuration file, generated from the model; editors complete by it."""
 
 import inspect as python_inspect
+from typing import cast
 
+import msgspec
 from msgspec import inspect
 
 from fastproxy.config.dump import shown
@@ -89,7 +91,7 @@ class _Writer:
                 return {"type": "string"}
 
     def struct(self, kind: inspect.StructType) -> Json:
-        cls: type[Model] = kind.cls
+        cls = cast("type[Model]", kind.cls)
         name = cls.__name__
         if name not in self.definitions:
             self.definitions[name] = {}
@@ -100,7 +102,7 @@ class _Writer:
         properties: Json = {}
         for field in kind.fields:
             found = self.schema(field.type)
-            if not field.required and field.default is not inspect.NODEFAULT:
+            if not field.required and field.default is not msgspec.NODEFAULT:
                 found = found | {"default": shown(field.default)}
             properties[field.encode_name] = found
             extra = (field.type.extra or {}) if isinstance(field.type, inspect.Metadata) else {}

@@ -187,7 +187,9 @@ class Ratio(float):
             percent = text * 100 if 0 < text < 1 else text
             msg = f"a share needs a percent sign; write {percent:g}%"
             raise ValueError(msg)
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip()) if isinstance(text, str) else None
+        match = (
+            re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip()) if isinstance(text, str) else None
+        )
         if match is None:
             msg = "not a share; write it like 20%"
             raise ValueError(msg)

@@ -94,7 +94,9 @@ def _listeners(config: Config, found: Findings) -> None:
     if not config.listen:
         found.wrong(("listen",), "at least one address is needed")
     seen: set[str] = set()
-    places = [(("listen", n, "address"), each.address) for n, each in enumerate(config.listen)]
+    places: list[tuple[Path, str]] = [
+        (("listen", n, "address"), each.address) for n, each in enumerate(config.listen)
+    ]
     if config.admin is not None:
         places.append((("admin", "listen"), config.admin.listen))
     for path, address in places:
@@ -175,7 +177,9 @@ def _endpoints(path: Path, pool: Pool, found: Findings) -> None:
         except ValueError as error:
             found.wrong(where, str(error), endpoint.url)
         if endpoint.url in seen:
-            reason = f"the same endpoint as endpoints[{seen[endpoint.url]}]; give it a weight instead"
+            reason = (
+                f"the same endpoint as endpoints[{seen[endpoint.url]}]; give it a weight instead"
+            )
             found.wrong(where, reason, endpoint.url)
         seen.setdefault(endpoint.url, n)
 
@@ -245,7 +249,9 @@ def _routes(config: Config, found: Findings) -> None:
 def _route(path: Path, route: Route, found: Findings) -> None:
     match = route.match
     if route.name is not None and not _LABEL.fullmatch(route.name):
-        found.wrong((*path, "name"), "must be a short word of letters, digits and _.:/-", route.name)
+        found.wrong(
+            (*path, "name"), "must be a short word of letters, digits and _.:/-", route.name
+        )
     if match.path is not None and not match.path.startswith(("/", "*")):
         found.wrong((*path, "match", "path"), "must start with /", match.path)
     elif match.path is not None and "*" in match.path[:-1]:

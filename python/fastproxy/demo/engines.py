@@ -82,7 +82,9 @@ async def smollm2() -> AsyncIterator[Engines]:
         if not url.startswith("ready "):
             msg = "the model did not start; try: python -m fastproxy.demo.smollm2"
             raise StartError(msg)
-        yield Engines((url.removeprefix("ready "),), "smollm2", 48, "Tell me a short story about a river.")
+        yield Engines(
+            (url.removeprefix("ready "),), "smollm2", 48, "Tell me a short story about a river."
+        )
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

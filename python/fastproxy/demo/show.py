@@ -95,9 +95,9 @@ async def _first_reply(console: Console, proxy: Proxy, engines: Engines) -> None
 def _invite(console: Console, proxy: Proxy, engines: Engines) -> None:
     url = f"http://{proxy.address}"
     body = f'{{"model": "{engines.model}", "stream": true, "max_tokens": 20, "messages": [{{"role": "user", "content": "hi"}}]}}'
-    plain = {"markup": False, "highlight": False, "soft_wrap": True}
     console.print("try it:", style="bold")
-    console.print(f"curl -N {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n", **plain)  # type: ignore[arg-type]
+    command = f"curl -N {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
+    _plain(console, command + "\n")
     snippet = f"""\
 from openai import OpenAI
 client = OpenAI(base_url="{url}/v1", api_key="any")
@@ -105,7 +105,12 @@ for chunk in client.chat.completions.create(model="{engines.model}", stream=True
                                             messages=[{{"role": "user", "content": "hi"}}]):
     print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
 """
-    console.print(snippet, **plain)  # type: ignore[arg-type]
+    _plain(console, snippet)
+
+
+def _plain(console: Console, text: str) -> None:
+    """Print for copying: no markup, no wrapping."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 async def _client(proxy: Proxy, engines: Engines, number: int) -> None:

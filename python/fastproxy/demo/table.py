@@ -79,7 +79,9 @@ def reading(families: list[Family]) -> Reading:
 
 def table(flow: Flow, names: tuple[str, ...]) -> Table:
     """One row for each endpoint, the pool's figures below."""
-    shown = Table(title="what flows", title_justify="left", caption=_caption(flow), caption_justify="left")
+    shown = Table(
+        title="what flows", title_justify="left", caption=_caption(flow), caption_justify="left"
+    )
     shown.add_column("endpoint")
     for heading in ("in flight", "requests", "requests/s", "failures"):
         shown.add_column(heading, justify="right")

@@ -50,7 +50,9 @@ async def fetch(endpoint: Endpoint, headers: dict[str, str]) -> bytes:
 class Models:
     """The merged list of one proxy."""
 
-    def __init__(self, fetch_one: Fetch = fetch, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, fetch_one: Fetch = fetch, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Ask by `fetch_one`, age by `clock`."""
         self._fetch = fetch_one
         self._clock = clock
@@ -111,7 +113,11 @@ def _listed(body: bytes) -> list[Json]:
     if not isinstance(data, list):
         msg = "no list of models"
         raise ValueError(msg)  # noqa: TRY004 - whatever is wrong with it, it is no list
-    return [cast("Json", entry) for entry in data if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    return [
+        cast("Json", entry)
+        for entry in data
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str)
+    ]
 
 
 def _merged(lists: Iterable[list[Json]]) -> list[Json]:

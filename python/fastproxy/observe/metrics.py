@@ -1,8 +1,8 @@
 """Native cells to Prometheus: a custom collector, so that no Python runs per request.
 
-`Core.metrics()` gives JSON, merged over workers; `parse` checks its shape once, `Collector` turns it
-into families at scrape. The names, help texts and labels are the native table's; what is added here
-is only what the native side does not know: process, build and reloads.
+`Core.metrics()` gives JSON, merged over workers; `Collector` turns it into families at scrape. The
+names, help texts and labels are the native table's; what is added here is only what the native side
+does not know: process, build and reloads.
 """
 
 import os
@@ -102,7 +102,9 @@ class Collector:
 
     def _own(self) -> Iterable[Metric]:
         build = GaugeMetricFamily(
-            "fastproxy_build_info", "Version of the running build; always 1.", labels=["version", "python"]
+            "fastproxy_build_info",
+            "Version of the running build; always 1.",
+            labels=["version", "python"],
         )
         build.add_metric([self._version, platform.python_version()], 1)
         yield build
@@ -148,9 +150,13 @@ def _metric(family: Family) -> Metric:
     labels = [*family.samples[0].labels] if family.samples else []
     match kind:
         case "counter":
-            counter = CounterMetricFamily(family.name.removesuffix("_total"), family.help, labels=labels)
+            counter = CounterMetricFamily(
+                family.name.removesuffix("_total"), family.help, labels=labels
+            )
             for sample in family.samples:
-                counter.add_metric([sample.labels.get(key, "") for key in labels], sample.value or 0)
+                counter.add_metric(
+                    [sample.labels.get(key, "") for key in labels], sample.value or 0
+                )
             return counter
         case "histogram":
             histogram = HistogramMetricFamily(family.name, family.help, labels=labels)
@@ -176,10 +182,10 @@ def _process() -> tuple[int, int]:
     """Resident bytes and open descriptors; zeros where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd"))
+        return pages * os.sysconf("SC_PAGE_SIZE"), len([*Path("/proc/self/fd").iterdir()])
     except (OSError, IndexError):
         pass
     try:
-        return 0, len(os.listdir("/dev/fd"))
+        return 0, len([*Path("/dev/fd").iterdir()])
     except OSError:
         return 0, 0

@@ -46,7 +46,7 @@ class Notifier:
         self._send(f"STOPPING=1\nSTATUS={status}")
 
     async def watch(self) -> None:
-        """Tell that the event loop lives, twice as often as is asked for. Ends only by cancelling."""
+        """Tell that the event loop lives, twice as often as is asked for; never ends."""
         while self.watchdog_s:
             self._send("WATCHDOG=1")
             await asyncio.sleep(self.watchdog_s / 2)

@@ -1,7 +1,7 @@
 """The composition root: a configuration, a native core and the event loop that answers its asks.
 
-The native side moves bytes in threads of its own, or in this loop with `workers: 0`. What comes here
-is rare by design: admin requests, lists of models, reloads.
+The native side moves bytes in threads of its own, or in this loop with `workers: 0`. What comes
+here is rare by design: admin requests, lists of models, reloads.
 """
 
 import asyncio
@@ -147,7 +147,7 @@ class Proxy:
 
     @property
     def admin_token(self) -> str:
-        """What the admin API wants as a bearer token: the configured one, else one made at start."""
+        """The bearer token of the admin API: the configured one, else one made at start."""
         admin = self.config.admin
         token = self._token if admin is None or admin.token is None else admin.token
         return token.reveal()

@@ -72,7 +72,9 @@ def _announce(proxy: Proxy, say: Say, before: int, after: int) -> None:
     if admin is not None:
         say(f"admin on {proxy.admin_address}")
         if admin.token is None:
-            say(f"admin token (made for this run; set admin.token to keep one): {proxy.admin_token}")
+            say(
+                f"admin token (made for this run; set admin.token to keep one): {proxy.admin_token}"
+            )
     raised = f"{after}" if before == after else f"{after} (raised from {before})"
     say(f"open files at most: {raised}")
 
