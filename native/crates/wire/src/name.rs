@@ -152,6 +152,33 @@ const fn by_slot(multiplier: u32) -> ([u8; SLOTS], bool) {
     (out, true)
 }
 
+/// Whether `name` is `text` in any case; `text` is lower case. Eight octets at a time, the last
+/// eight overlapping those before.
+#[inline]
+fn same(text: &[u8], name: &[u8]) -> bool {
+    if text.len() != name.len() {
+        return false;
+    }
+    let (Some(text_end), Some(name_end)) = (text.last_chunk::<8>(), name.last_chunk::<8>()) else {
+        return text.eq_ignore_ascii_case(name);
+    };
+    let (text_words, _) = text.as_chunks::<8>();
+    let (name_words, _) = name.as_chunks::<8>();
+    same_word(*text_end, *name_end)
+        && text_words
+            .iter()
+            .zip(name_words)
+            .all(|(&text, &name)| same_word(text, name))
+}
+
+/// Of the octets in our names only letters have bit 6; only they have a case, which is bit 5.
+#[inline]
+fn same_word(text: [u8; 8], name: [u8; 8]) -> bool {
+    let text = u64::from_ne_bytes(text);
+    let letters = text & 0x4040_4040_4040_4040;
+    u64::from_ne_bytes(name) | (letters >> 1) == text
+}
+
 static BY_SLOT: [u8; SLOTS] = by_slot(MULTIPLIER).0;
 const _: () = assert!(
     by_slot(MULTIPLIER).1,
@@ -171,7 +198,7 @@ impl Name {
     pub fn from_bytes(name: &[u8]) -> Self {
         let index = usize::from(BY_SLOT.get(slot(name, MULTIPLIER)).copied().unwrap_or(0));
         match (NAMES.get(index), TEXTS.get(index)) {
-            (Some(&known), Some(text)) if text.as_bytes().eq_ignore_ascii_case(name) => known,
+            (Some(&known), Some(text)) if same(text.as_bytes(), name) => known,
             _ => Self::Other,
         }
     }
@@ -204,6 +231,17 @@ mod tests {
                 { !text.contains('-') }
             );
             assert_eq!(Name::from_bytes(format!("{text}x").as_bytes()), Name::Other);
+            // Any one bit of any octet changed, other than a letter's case, is another name.
+            for (at, bit) in (0..text.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut changed = text.as_bytes().to_vec();
+                changed[at] ^= 1 << bit;
+                let same = changed.eq_ignore_ascii_case(text.as_bytes());
+                assert_eq!(
+                    Name::from_bytes(&changed) == name,
+                    same,
+                    "{text} {at} {bit}"
+                );
+            }
         }
         assert_eq!(Name::from_bytes(b""), Name::Other);
         assert_eq!(Name::Other.as_str(), "");

@@ -73,7 +73,7 @@ impl RequestReader {
             State::Start => self.start(input, head),
             State::Body(body) => {
                 let result = body.next(input, &mut self.section, &self.limits);
-                if result == Ok(Some(Event::End)) {
+                if matches!(result, Ok(Some(Event::End))) {
                     self.state = State::Start;
                 }
                 result

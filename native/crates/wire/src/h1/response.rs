@@ -93,7 +93,7 @@ impl ResponseReader {
             State::Head => self.head(input, head),
             State::Body(body) => {
                 let result = body.next(input, &mut self.section, &self.limits);
-                if result == Ok(Some(Event::End)) {
+                if matches!(result, Ok(Some(Event::End))) {
                     self.state = State::Idle;
                 }
                 result
