@@ -100,12 +100,22 @@ impl<T> Channel<T> {
                 (queue.len(), self.sequence_next - 1)
             }
         };
-        queue.insert(at, Entry { sequence, bytes, item });
+        queue.insert(
+            at,
+            Entry {
+                sequence,
+                bytes,
+                item,
+            },
+        );
         self.depth += 1;
         self.bytes += bytes;
         self.high_water = self.high_water.max(self.depth);
         self.invariants();
-        Ok(Place { class: class as u8, sequence })
+        Ok(Place {
+            class: class as u8,
+            sequence,
+        })
     }
 
     /// Takes the first item of the highest class that has one.
@@ -131,7 +141,13 @@ impl<T> Channel<T> {
     pub fn iter(&self) -> impl Iterator<Item = (Place, &T)> {
         self.classes.iter().enumerate().flat_map(|(class, queue)| {
             queue.iter().map(move |entry| {
-                (Place { class: class as u8, sequence: entry.sequence }, &entry.item)
+                (
+                    Place {
+                        class: class as u8,
+                        sequence: entry.sequence,
+                    },
+                    &entry.item,
+                )
             })
         })
     }
@@ -145,7 +161,10 @@ impl<T> Channel<T> {
     /// Whether an item of this weight would be accepted.
     pub fn fits(&self, bytes: u64) -> bool {
         self.depth < self.capacity
-            && self.bytes.checked_add(bytes).is_some_and(|sum| sum <= self.bytes_max)
+            && self
+                .bytes
+                .checked_add(bytes)
+                .is_some_and(|sum| sum <= self.bytes_max)
     }
 
     /// Items waiting.
@@ -155,7 +174,11 @@ impl<T> Channel<T> {
 
     /// Items waiting that leave before a new item of `class`.
     pub fn ahead(&self, class: u8) -> usize {
-        self.classes.iter().take(usize::from(class) + 1).map(VecDeque::len).sum()
+        self.classes
+            .iter()
+            .take(usize::from(class) + 1)
+            .map(VecDeque::len)
+            .sum()
     }
 
     /// Whether nothing waits.
@@ -195,11 +218,20 @@ impl<T> Channel<T> {
 
     /// Checks what must hold after every call (debug builds only).
     pub fn invariants(&self) {
-        debug_assert_eq!(self.depth, self.classes.iter().map(VecDeque::len).sum::<usize>());
-        debug_assert_eq!(self.bytes, self.classes.iter().flatten().map(|e| e.bytes).sum::<u64>());
+        debug_assert_eq!(
+            self.depth,
+            self.classes.iter().map(VecDeque::len).sum::<usize>()
+        );
+        debug_assert_eq!(
+            self.bytes,
+            self.classes.iter().flatten().map(|e| e.bytes).sum::<u64>()
+        );
         debug_assert!(self.high_water >= self.depth);
         debug_assert!(self.classes.iter().all(|queue| {
-            queue.iter().zip(queue.iter().skip(1)).all(|(a, b)| a.sequence < b.sequence)
+            queue
+                .iter()
+                .zip(queue.iter().skip(1))
+                .all(|(a, b)| a.sequence < b.sequence)
         }));
     }
 }
@@ -219,7 +251,10 @@ mod tests {
         assert_eq!(channel.try_send("b", 7), Err(Full("b")));
         assert_eq!(channel.try_send("b", 6), Ok(()));
         assert_eq!(channel.try_send("c", 0), Err(Full("c")));
-        assert_eq!((channel.depth(), channel.bytes(), channel.shed_total()), (2, 10, 2));
+        assert_eq!(
+            (channel.depth(), channel.bytes(), channel.shed_total()),
+            (2, 10, 2)
+        );
         assert_eq!(channel.try_recv(), Some("a"));
         assert_eq!(channel.try_send("d", u64::MAX), Err(Full("d")));
         assert_eq!(channel.high_water(), 2);
@@ -235,10 +270,20 @@ mod tests {
     #[test]
     fn higher_classes_leave_first_and_order_is_kept_within_one() {
         let mut channel = Channel::new(8, 100);
-        for (class, item) in [(2, "c1"), (1, "b1"), (2, "c2"), (0, "a1"), (1, "b2"), (9, "c3")] {
+        for (class, item) in [
+            (2, "c1"),
+            (1, "b1"),
+            (2, "c2"),
+            (0, "a1"),
+            (1, "b2"),
+            (9, "c3"),
+        ] {
             assert!(channel.try_send_at(class, None, item, 1).is_ok());
         }
-        assert_eq!((channel.ahead(0), channel.ahead(1), channel.ahead(2)), (1, 3, 6));
+        assert_eq!(
+            (channel.ahead(0), channel.ahead(1), channel.ahead(2)),
+            (1, 3, 6)
+        );
         let order: Vec<_> = channel.iter().map(|(_, item)| *item).collect();
         let left: Vec<_> = std::iter::from_fn(|| channel.try_recv()).collect();
         assert_eq!(left, ["a1", "b1", "b2", "c1", "c2", "c3"]);
@@ -251,12 +296,20 @@ mod tests {
         let first = channel.try_send_at(1, None, "first", 0).unwrap();
         channel.try_send_at(1, None, "second", 0).unwrap();
         assert_eq!(channel.try_recv(), Some("first"));
-        channel.try_send_at(1, Some(first.sequence), "first again", 0).unwrap();
+        channel
+            .try_send_at(1, Some(first.sequence), "first again", 0)
+            .unwrap();
         assert_eq!(channel.try_recv(), Some("first again"));
         // A number that is waiting already, or was never given, is replaced by a fresh one.
         let place = channel.try_send_at(1, Some(1), "impostor", 0).unwrap();
         assert_ne!(place.sequence, 1);
-        assert!(channel.try_send_at(1, Some(u64::MAX), "future", 0).unwrap().sequence < 100);
+        assert!(
+            channel
+                .try_send_at(1, Some(u64::MAX), "future", 0)
+                .unwrap()
+                .sequence
+                < 100
+        );
         assert_eq!(channel.try_recv(), Some("second"));
     }
 

@@ -144,7 +144,11 @@ mod tests {
             for dialect in [Dialect::Openai, Dialect::Anthropic, Dialect::Problem] {
                 let value = parsed(dialect, &Failure::new(kind, "line\nbreak"), nasty);
                 let id = &value["request_id"];
-                let id = if id.is_null() { &value["error"]["request_id"] } else { id };
+                let id = if id.is_null() {
+                    &value["error"]["request_id"]
+                } else {
+                    id
+                };
                 assert_eq!(id, nasty);
             }
         }
@@ -157,14 +161,22 @@ mod tests {
         assert_eq!(error["type"], "rate_limit_error");
         assert_eq!(error["code"], "channel_full");
         assert!(error["param"].is_null());
-        assert!(error["message"].as_str().unwrap().starts_with("Too many requests"));
+        assert!(
+            error["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("Too many requests")
+        );
     }
 
     #[test]
     fn anthropic_and_problem_have_their_shape() {
         let failure = Failure::new(FailureKind::ModelNotFound, "no route");
         let value = parsed(Dialect::Anthropic, &failure, "r-2");
-        assert_eq!((&value["type"], &value["error"]["type"]), (&"error".into(), &"not_found_error".into()));
+        assert_eq!(
+            (&value["type"], &value["error"]["type"]),
+            (&"error".into(), &"not_found_error".into())
+        );
         let value = parsed(Dialect::Problem, &failure, "r-2");
         assert_eq!(value["status"], 404);
         assert_eq!(value["retry_after_ms"], 1_500);
@@ -175,13 +187,21 @@ mod tests {
     fn stream_errors_are_one_event() {
         for dialect in [Dialect::Openai, Dialect::Anthropic, Dialect::Problem] {
             let mut out = Vec::new();
-            stream_error(&mut out, dialect, &FailureKind::InterTokenTimeout.into(), "r\n\nx");
+            stream_error(
+                &mut out,
+                dialect,
+                &FailureKind::InterTokenTimeout.into(),
+                "r\n\nx",
+            );
             let text = String::from_utf8(out).unwrap();
             assert!(text.ends_with("}\n\n"));
             assert_eq!(text.matches("\n\n").count(), 1);
             let data = text.split("data: ").nth(1).unwrap();
             assert!(serde_json::from_str::<Value>(data.trim_end()).is_ok());
-            assert_eq!(text.starts_with("event: error\n"), dialect != Dialect::Openai);
+            assert_eq!(
+                text.starts_with("event: error\n"),
+                dialect != Dialect::Openai
+            );
         }
     }
 }

@@ -21,7 +21,9 @@ impl Random {
             word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             word ^ (word >> 31)
         };
-        Self { state: [split(), split(), split(), split()] }
+        Self {
+            state: [split(), split(), split(), split()],
+        }
     }
 
     /// 64 uniform bits.
@@ -62,9 +64,19 @@ mod tests {
     #[test]
     fn matches_the_published_algorithm() {
         // Reference: xoshiro256plusplus.c with the state 1, 2, 3, 4.
-        let mut random = Random { state: [1, 2, 3, 4] };
+        let mut random = Random {
+            state: [1, 2, 3, 4],
+        };
         let got: Vec<u64> = (0..4).map(|_| random.next_u64()).collect();
-        assert_eq!(got, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
+        assert_eq!(
+            got,
+            [
+                41_943_041,
+                58_720_359,
+                3_588_806_011_781_223,
+                3_591_011_842_654_386
+            ]
+        );
     }
 
     #[test]
@@ -74,7 +86,10 @@ mod tests {
         for _ in 0..100_000 {
             seen[random.below(10) as usize] += 1;
         }
-        assert!(seen.iter().all(|&n| (9_500..10_500).contains(&n)), "{seen:?}");
+        assert!(
+            seen.iter().all(|&n| (9_500..10_500).contains(&n)),
+            "{seen:?}"
+        );
         assert_eq!(random.below(0), 0);
         assert_eq!(random.below(1), 0);
     }
@@ -93,6 +108,10 @@ mod tests {
     #[test]
     fn unit_is_in_the_half_open_interval() {
         let mut random = Random::new(3);
-        assert!((0..10_000).map(|_| random.unit_f64()).all(|x| (0.0..1.0).contains(&x)));
+        assert!(
+            (0..10_000)
+                .map(|_| random.unit_f64())
+                .all(|x| (0.0..1.0).contains(&x))
+        );
     }
 }

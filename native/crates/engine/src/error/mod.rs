@@ -48,7 +48,11 @@ pub struct Failure {
 impl Failure {
     /// A failure with the origin that its kind has by nature.
     pub fn new(kind: FailureKind, why: &'static str) -> Self {
-        Self { origin: kind.origin(), kind, why }
+        Self {
+            origin: kind.origin(),
+            kind,
+            why,
+        }
     }
 }
 
@@ -94,7 +98,11 @@ impl From<crate::shared::RefusalReason> for Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.kind.message())?;
-        if self.why.is_empty() { Ok(()) } else { write!(f, " ({})", self.why) }
+        if self.why.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({})", self.why)
+        }
     }
 }
 
@@ -118,9 +126,16 @@ mod tests {
     fn flags_and_codes_are_unique() {
         let flags: BTreeSet<_> = FAILURE_KINDS.iter().map(|k| k.flag()).collect();
         let codes: BTreeSet<_> = FAILURE_KINDS.iter().map(|k| k.code()).collect();
-        assert_eq!((flags.len(), codes.len()), (FAILURE_KINDS.len(), FAILURE_KINDS.len()));
+        assert_eq!(
+            (flags.len(), codes.len()),
+            (FAILURE_KINDS.len(), FAILURE_KINDS.len())
+        );
         assert!(flags.iter().all(|f| (2..=4).contains(&f.len())));
-        assert!(codes.iter().all(|c| c.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+        assert!(
+            codes
+                .iter()
+                .all(|c| c.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
     }
 
     #[test]
@@ -136,11 +151,17 @@ mod tests {
     fn shed_answers_invite_a_retry_and_spent_ones_do_not() {
         use FailureKind as K;
         for kind in [K::ChannelFull, K::Hopeless, K::WaitExpired, K::HeldBytes] {
-            assert_eq!((kind.status(), kind.should_retry_header()), (429, Some(true)));
+            assert_eq!(
+                (kind.status(), kind.should_retry_header()),
+                (429, Some(true))
+            );
             assert_eq!(kind.origin(), Origin::Proxy);
         }
         // The SDKs retry every 5xx by themselves; ours were tried elsewhere already.
-        for kind in FAILURE_KINDS.iter().filter(|k| k.origin() == Origin::Upstream) {
+        for kind in FAILURE_KINDS
+            .iter()
+            .filter(|k| k.origin() == Origin::Upstream)
+        {
             assert_eq!(kind.should_retry_header(), Some(false), "{kind:?}");
             assert!([502, 504].contains(&kind.status()), "{kind:?}");
         }
@@ -151,7 +172,15 @@ mod tests {
     fn kinds_map_to_these_statuses() {
         let lines: Vec<String> = FAILURE_KINDS
             .iter()
-            .map(|k| format!("{k:?} {} {} {} {:?}", k.status(), k.flag(), k.code(), k.retry()))
+            .map(|k| {
+                format!(
+                    "{k:?} {} {} {} {:?}",
+                    k.status(),
+                    k.flag(),
+                    k.code(),
+                    k.retry()
+                )
+            })
             .collect();
         assert_eq!(lines.join("\n"), include_str!("statuses.txt").trim_end());
     }
@@ -159,7 +188,11 @@ mod tests {
     #[test]
     fn the_reason_is_shown_behind_the_message() {
         let failure = Failure::new(FailureKind::BadRequest, "two Host fields");
-        assert!(failure.to_string().ends_with("unchanged. (two Host fields)"));
+        assert!(
+            failure
+                .to_string()
+                .ends_with("unchanged. (two Host fields)")
+        );
         assert_eq!(Failure::from(FailureKind::Draining).why, "");
     }
 }

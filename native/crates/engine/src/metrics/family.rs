@@ -59,14 +59,20 @@ impl Family {
 
     /// Adds a number that is in the unit to be shown.
     pub(crate) fn push(&mut self, labels: &[(&'static str, String)], value: f64) {
-        self.samples.push(Sample { labels: labels.to_vec(), value: Value::Number(value) });
+        self.samples.push(Sample {
+            labels: labels.to_vec(),
+            value: Value::Number(value),
+        });
     }
 
     /// Adds a row's samples from its cells, already summed over workers.
     pub(crate) fn extend(&mut self, row: &Row, labels: &[(&'static str, String)], cells: &[u64]) {
         if let Kind::Histogram(bounds) = row.kind {
             let value = histogram(bounds, row.unit, cells);
-            self.samples.push(Sample { labels: labels.to_vec(), value });
+            self.samples.push(Sample {
+                labels: labels.to_vec(),
+                value,
+            });
             return;
         }
         let Some((name, values)) = row.label else {
@@ -82,7 +88,10 @@ impl Family {
 
 fn histogram(bounds: &[u64], unit: Unit, cells: &[u64]) -> Value {
     let (counts, sum) = cells.split_at(bounds.len() + 1);
-    let bounds = bounds.iter().map(|&bound| shown(unit, bound)).chain([f64::INFINITY]);
+    let bounds = bounds
+        .iter()
+        .map(|&bound| shown(unit, bound))
+        .chain([f64::INFINITY]);
     let mut count = 0;
     let buckets = bounds
         .zip(counts)
@@ -91,7 +100,11 @@ fn histogram(bounds: &[u64], unit: Unit, cells: &[u64]) -> Value {
             (bound, count)
         })
         .collect();
-    Value::Histogram { buckets, sum: shown(unit, sum[0]), count }
+    Value::Histogram {
+        buckets,
+        sum: shown(unit, sum[0]),
+        count,
+    }
 }
 
 fn shown(unit: Unit, cell: u64) -> f64 {

@@ -6,11 +6,17 @@
 use super::Kind::{Counter, Gauge, Histogram};
 use super::Scope::{Endpoint, Listener, Pool, Process, Room, Route, Slot, Worker};
 use super::Unit::{Bytes, Items, Seconds};
-use super::{Kind, Row, Scope, Unit, buckets};
+use super::{Row, buckets};
 
 const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx"];
-const SHEDS: &[&str] =
-    &["full", "hopeless", "max_wait", "held_bytes", "draining", "no_endpoint"];
+const SHEDS: &[&str] = &[
+    "full",
+    "hopeless",
+    "max_wait",
+    "held_bytes",
+    "draining",
+    "no_endpoint",
+];
 const TIMEOUTS: &[&str] = &["connect", "head", "first_token", "inter_token", "total"];
 const VIOLATIONS: &[&str] = &[
     "bad_request",

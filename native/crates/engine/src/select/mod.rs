@@ -60,7 +60,12 @@ const _: () = assert!(size_of::<EndpointState>() == 128);
 impl EndpointState {
     /// A fresh endpoint.
     pub fn new(weight: u32, concurrency: u32) -> Self {
-        Self { weight: weight.max(1), concurrency, active: true, ..Self::default() }
+        Self {
+            weight: weight.max(1),
+            concurrency,
+            active: true,
+            ..Self::default()
+        }
     }
 
     /// Whether a request may go there now: one at a time to an endpoint that is on trial.
@@ -136,7 +141,11 @@ struct Filter<'a> {
 impl Filter<'_> {
     #[inline]
     fn admits(&self, index: usize, state: &EndpointState) -> bool {
-        let well = if self.panic { state.has_room() } else { state.usable(self.now_ns) };
+        let well = if self.panic {
+            state.has_room()
+        } else {
+            state.usable(self.now_ns)
+        };
         well && !self.excluded.contains(&(index as u32))
     }
 }
@@ -145,7 +154,11 @@ impl Selector {
     /// A selector over `states`. Make a new one when weights or the active set change.
     pub fn new(balance: Balance, states: &[EndpointState]) -> Self {
         let weight_max = states.iter().filter(|s| s.active).map(|s| s.weight).max();
-        Self { balance, weight_max: weight_max.unwrap_or(1), start: 0 }
+        Self {
+            balance,
+            weight_max: weight_max.unwrap_or(1),
+            start: 0,
+        }
     }
 
     /// The policy.
@@ -163,12 +176,23 @@ impl Selector {
         now_ns: u64,
         random: &mut Random,
     ) -> Option<usize> {
-        let filter = Filter { excluded, now_ns, panic: false };
+        let filter = Filter {
+            excluded,
+            now_ns,
+            panic: false,
+        };
         let found = self.pick_filtered(states, filter, random);
         if found.is_some() || !all_ejected(states) {
             return found;
         }
-        self.pick_filtered(states, Filter { panic: true, ..filter }, random)
+        self.pick_filtered(
+            states,
+            Filter {
+                panic: true,
+                ..filter
+            },
+            random,
+        )
     }
 
     fn pick_filtered(
@@ -183,7 +207,11 @@ impl Selector {
         if states.len() > FULL_SCAN_MAX {
             return self.pick_sampled(states, filter, random);
         }
-        self.start = if self.start + 1 < states.len() { self.start + 1 } else { 0 };
+        self.start = if self.start + 1 < states.len() {
+            self.start + 1
+        } else {
+            0
+        };
         match self.balance {
             Balance::LeastLoaded => scan(states, self.start, filter, least_loaded::score),
             Balance::Weighted => {
@@ -223,7 +251,11 @@ impl Selector {
                 let start = random.below(states.len() as u64) as usize;
                 let (before, after) = states.split_at(start);
                 let at = |(index, state): (usize, _)| filter.admits(index, state).then_some(index);
-                let tail = after.iter().enumerate().map(|(i, s)| (i + start, s)).find_map(at);
+                let tail = after
+                    .iter()
+                    .enumerate()
+                    .map(|(i, s)| (i + start, s))
+                    .find_map(at);
                 tail.or_else(|| before.iter().enumerate().find_map(at))
             }
         }
@@ -253,8 +285,15 @@ impl Selector {
 /// Whether some endpoint could take a request now. Changes nothing.
 pub fn available(states: &[EndpointState], excluded: &[u32], now_ns: u64) -> bool {
     let any = |panic| {
-        let filter = Filter { excluded, now_ns, panic };
-        states.iter().enumerate().any(|(index, state)| filter.admits(index, state))
+        let filter = Filter {
+            excluded,
+            now_ns,
+            panic,
+        };
+        states
+            .iter()
+            .enumerate()
+            .any(|(index, state)| filter.admits(index, state))
     };
     any(false) || (all_ejected(states) && any(true))
 }

@@ -37,7 +37,11 @@ pub(super) fn estimate_ns(state: &EndpointState, now_ns: u64) -> f64 {
 #[inline]
 pub(super) fn score(state: &EndpointState, now_ns: u64, unknown_ns: f64) -> f64 {
     let estimate = estimate_ns(state, now_ns);
-    let estimate = if estimate == 0.0 { unknown_ns } else { estimate };
+    let estimate = if estimate == 0.0 {
+        unknown_ns
+    } else {
+        estimate
+    };
     estimate * f64::from(state.in_flight + 1) / f64::from(state.weight)
 }
 
@@ -48,8 +52,14 @@ pub(super) fn mean_ns<'a>(states: impl Iterator<Item = &'a EndpointState>, now_n
         .filter(|state| state.active)
         .map(|state| estimate_ns(state, now_ns))
         .filter(|&estimate| estimate > 0.0)
-        .fold((0.0, 0_u32), |(sum, count), estimate| (sum + estimate, count + 1));
-    if count == 0 { 1.0 } else { sum / f64::from(count) }
+        .fold((0.0, 0_u32), |(sum, count), estimate| {
+            (sum + estimate, count + 1)
+        });
+    if count == 0 {
+        1.0
+    } else {
+        sum / f64::from(count)
+    }
 }
 
 #[inline]

@@ -41,7 +41,9 @@ impl WeightedPicker {
             active: weight > 0,
             ..EndpointState::new(weight, u32::MAX)
         };
-        Self { states: weights.iter().map(state).collect() }
+        Self {
+            states: weights.iter().map(state).collect(),
+        }
     }
 
     /// The next position; `None` if every weight is 0.

@@ -21,7 +21,11 @@ pub(crate) struct Budget {
 impl Budget {
     /// Changes the rule; what was counted stays.
     pub(crate) fn configure(&mut self, ratio: f64, min_per_s: u32) {
-        self.ratio = if ratio.is_finite() { ratio.clamp(0.0, 1.0) } else { 0.0 };
+        self.ratio = if ratio.is_finite() {
+            ratio.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         self.min_per_s = min_per_s;
     }
 

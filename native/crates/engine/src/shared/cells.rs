@@ -39,7 +39,12 @@ impl Cells {
     /// Counts one under the `index`-th value of the metric's own label.
     #[inline]
     pub fn inc_at(&self, metric: Metric, index: usize) {
-        debug_assert!(metric.row().label.is_some_and(|(_, values)| index < values.len()));
+        debug_assert!(
+            metric
+                .row()
+                .label
+                .is_some_and(|(_, values)| index < values.len())
+        );
         self.bump(metric, index, 1);
     }
 
@@ -121,7 +126,10 @@ pub struct Registry {
 impl Registry {
     /// Cells for `workers` workers.
     pub fn new(workers: u16) -> Self {
-        Self { workers: workers.max(1), blocks: Mutex::new(BTreeMap::new()) }
+        Self {
+            workers: workers.max(1),
+            blocks: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// The cells of one worker for one set of labels: the same ones for the same labels. The names
@@ -134,7 +142,10 @@ impl Registry {
     ) -> Arc<Cells> {
         debug_assert!(scope.has_cells());
         debug_assert!(labels.iter().map(|(name, _)| name).eq(scope.label_names()));
-        let mut key = (scope, labels.iter().map(|(_, value)| value.clone()).collect());
+        let mut key = (
+            scope,
+            labels.iter().map(|(_, value)| value.clone()).collect(),
+        );
         let mut blocks = lock(&self.blocks);
         if blocks.len() >= BLOCKS_MAX && !blocks.contains_key(&key) {
             key.1 = vec![OTHER.to_owned(); labels.len()];
@@ -158,7 +169,9 @@ impl Registry {
             let labels: Vec<_> = names.zip(values.iter().cloned()).collect();
             for metric in Metric::ALL.iter().filter(|m| m.row().scope == *scope) {
                 let cells = &sums[metric.offset()..];
-                metric.family(&mut families).extend(metric.row(), &labels, cells);
+                metric
+                    .family(&mut families)
+                    .extend(metric.row(), &labels, cells);
             }
         }
         families

@@ -56,7 +56,9 @@ impl Drain {
     }
 
     fn advance(&mut self, now_ns: u64) {
-        let Some(elapsed_ns) = now_ns.checked_sub(self.at_ns) else { return };
+        let Some(elapsed_ns) = now_ns.checked_sub(self.at_ns) else {
+            return;
+        };
         self.at_ns = now_ns;
         if self.saturated {
             self.saturated_ns += elapsed_ns;

@@ -14,7 +14,10 @@ pub struct HeldBytes {
 impl HeldBytes {
     /// Nothing held, at most `max`.
     pub fn new(max: u64) -> Self {
-        Self { held: AtomicU64::new(0), max: AtomicU64::new(max) }
+        Self {
+            held: AtomicU64::new(0),
+            max: AtomicU64::new(max),
+        }
     }
 
     /// Takes `bytes` if they fit.
@@ -22,7 +25,9 @@ impl HeldBytes {
     pub fn try_take(&self, bytes: u64) -> bool {
         let max = self.max.load(Ordering::Relaxed);
         let fits = |held: u64| held.checked_add(bytes).filter(|&sum| sum <= max);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+        self.held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .is_ok()
     }
 
     /// Returns `bytes` that were taken.

@@ -89,7 +89,10 @@ impl Shared {
 
     /// Takes a dead worker's waiters out of every room; deliver what it answers.
     pub fn forget_worker(&self, worker: WorkerId, now_ns: u64, random: &mut Random) -> Vec<Wake> {
-        self.rooms().iter().map(|room| room.forget_worker(worker, now_ns, random)).collect()
+        self.rooms()
+            .iter()
+            .map(|room| room.forget_worker(worker, now_ns, random))
+            .collect()
     }
 
     /// Whether new traffic is wanted (`/readyz`).
@@ -134,12 +137,28 @@ impl Shared {
         for room in self.rooms() {
             let view = room.snapshot(now_ns);
             let pool = ("pool", view.name.clone());
-            put(Metric::ChannelWaiters, std::slice::from_ref(&pool), f64::from(view.depth));
-            put(Metric::ChannelCapacity, std::slice::from_ref(&pool), f64::from(view.capacity));
-            put(Metric::PermitsLost, std::slice::from_ref(&pool), view.permits_lost_total as f64);
+            put(
+                Metric::ChannelWaiters,
+                std::slice::from_ref(&pool),
+                f64::from(view.depth),
+            );
+            put(
+                Metric::ChannelCapacity,
+                std::slice::from_ref(&pool),
+                f64::from(view.capacity),
+            );
+            put(
+                Metric::PermitsLost,
+                std::slice::from_ref(&pool),
+                view.permits_lost_total as f64,
+            );
             for endpoint in view.endpoints.into_iter().filter(|e| e.active) {
                 let labels = [pool.clone(), ("endpoint", endpoint.name)];
-                put(Metric::EndpointInFlight, &labels, f64::from(endpoint.in_flight));
+                put(
+                    Metric::EndpointInFlight,
+                    &labels,
+                    f64::from(endpoint.in_flight),
+                );
                 let up = endpoint.ejected_ms_left == 0;
                 put(Metric::EndpointUp, &labels, f64::from(u8::from(up)));
                 put(Metric::EndpointWeight, &labels, f64::from(endpoint.weight));
@@ -160,7 +179,11 @@ struct Load(AtomicU64);
 
 impl Loads {
     fn new(workers: u16) -> Self {
-        Self((0..workers.max(1)).map(|_| Load(AtomicU64::new(0))).collect())
+        Self(
+            (0..workers.max(1))
+                .map(|_| Load(AtomicU64::new(0)))
+                .collect(),
+        )
     }
 
     /// Notes how many streams a worker has.
@@ -172,7 +195,9 @@ impl Loads {
 
     /// How many streams a worker has.
     pub fn of(&self, worker: WorkerId) -> u64 {
-        self.0.get(usize::from(worker.0)).map_or(0, |load| load.0.load(Ordering::Relaxed))
+        self.0
+            .get(usize::from(worker.0))
+            .map_or(0, |load| load.0.load(Ordering::Relaxed))
     }
 
     /// The worker with the fewest, first from `start` on among equals.

@@ -42,7 +42,10 @@ pub struct Room {
 impl Room {
     /// A room without endpoints: everything is refused until it is configured.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), state: Mutex::new(State::new()) }
+        Self {
+            name: name.to_owned(),
+            state: Mutex::new(State::new()),
+        }
     }
 
     /// The pool's name.
@@ -71,7 +74,9 @@ impl Room {
         if state.free > 0 {
             pump = state.head_could_go(ask);
             if !pump && let Some(slot) = state.pick(ask.excluded, ask.now_ns, random) {
-                let sequence = ask.sequence.unwrap_or_else(|| state.queue.reserve_sequence());
+                let sequence = ask
+                    .sequence
+                    .unwrap_or_else(|| state.queue.reserve_sequence());
                 return Entered::Granted(state.grant(slot, sequence, 0, ask.now_ns));
             }
         }
@@ -111,7 +116,11 @@ impl Room {
         now_ns: u64,
         random: &mut Random,
     ) -> Wake {
-        debug_assert!(grant.room().is_none_or(|room| std::ptr::eq(&raw const *room, self)));
+        debug_assert!(
+            grant
+                .room()
+                .is_none_or(|room| std::ptr::eq(&raw const *room, self))
+        );
         grant.settled = true;
         let mut state = self.lock();
         let slot = grant.endpoint.slot as usize;

@@ -76,11 +76,17 @@ impl State {
             state.active = false;
             state.current_weight = 0;
         }
-        let faces = config.endpoints.iter().map(|plan| self.place(plan, home)).collect();
+        let faces = config
+            .endpoints
+            .iter()
+            .map(|plan| self.place(plan, home))
+            .collect();
         self.selector = Selector::new(config.balance, &self.endpoints);
-        self.queue.set_bounds(config.channel.capacity as usize, config.channel.bytes_max);
+        self.queue
+            .set_bounds(config.channel.capacity as usize, config.channel.bytes_max);
         self.max_wait_ns = config.channel.max_wait_ms.saturating_mul(MS);
-        self.budget.configure(config.retry.budget_ratio, config.retry.budget_min_per_s);
+        self.budget
+            .configure(config.retry.budget_ratio, config.retry.budget_min_per_s);
         self.eject = EjectRule::from(&config.eject);
         self.free = free_permits(&self.endpoints);
         self.note_saturation(now_ns);
@@ -92,7 +98,9 @@ impl State {
         let own = self.faces.iter().position(|face| face.name == plan.name);
         let own = own.filter(|&slot| !self.endpoints[slot].active);
         let slot = own.or_else(|| {
-            self.endpoints.iter().position(|state| !state.active && state.in_flight == 0)
+            self.endpoints
+                .iter()
+                .position(|state| !state.active && state.in_flight == 0)
         });
         let slot = slot.unwrap_or(self.endpoints.len());
         let face = Arc::new(Endpoint {
@@ -104,7 +112,8 @@ impl State {
             home: home.clone(),
         });
         if slot == self.endpoints.len() {
-            self.endpoints.push(EndpointState::new(plan.weight, plan.concurrency));
+            self.endpoints
+                .push(EndpointState::new(plan.weight, plan.concurrency));
             self.faces.push(Arc::clone(&face));
         } else if own.is_none() {
             self.endpoints[slot] = EndpointState::new(plan.weight, plan.concurrency);
@@ -123,7 +132,8 @@ impl State {
         now_ns: u64,
         random: &mut Random,
     ) -> Option<usize> {
-        self.selector.pick(&mut self.endpoints, excluded, now_ns, random)
+        self.selector
+            .pick(&mut self.endpoints, excluded, now_ns, random)
     }
 
     /// Takes a permit of `slot`, which was just picked.
@@ -171,7 +181,14 @@ impl State {
         granted_ns: u64,
         now_ns: u64,
     ) -> bool {
-        eject::judge(&self.eject, &mut self.endpoints, slot, outcome, granted_ns, now_ns)
+        eject::judge(
+            &self.eject,
+            &mut self.endpoints,
+            slot,
+            outcome,
+            granted_ns,
+            now_ns,
+        )
     }
 
     /// Whether somebody who is before `ask` in the order could have a free permit: then it is not
@@ -188,18 +205,31 @@ impl State {
     /// Gives free permits away, in order, until nobody of the first 16 can use one.
     pub(super) fn pump(&mut self, wake: &mut Wake, now_ns: u64, random: &mut Random) {
         while self.free > 0 {
-            let Some((place, slot)) = self.next_waiter(now_ns, random) else { break };
-            let Some(waiter) = self.queue.remove(place) else { break };
+            let Some((place, slot)) = self.next_waiter(now_ns, random) else {
+                break;
+            };
+            let Some(waiter) = self.queue.remove(place) else {
+                break;
+            };
             let waited_ns = now_ns.saturating_sub(waiter.entered_ns);
             let grant = self.grant(slot, place.sequence, waited_ns, now_ns);
-            wake.push(Woken { worker: waiter.worker, exchange: waiter.exchange, grant });
+            wake.push(Woken {
+                worker: waiter.worker,
+                exchange: waiter.exchange,
+                grant,
+            });
         }
         self.note_saturation(now_ns);
     }
 
     /// The first of the first 16 waiters that some endpoint can take, and that endpoint.
     fn next_waiter(&mut self, now_ns: u64, random: &mut Random) -> Option<(Place, usize)> {
-        let Self { queue, selector, endpoints, .. } = self;
+        let Self {
+            queue,
+            selector,
+            endpoints,
+            ..
+        } = self;
         for (place, waiter) in queue.iter().take(GRANT_SCAN_MAX) {
             if let Some(slot) = selector.pick(endpoints, &waiter.excluded, now_ns, random) {
                 return Some((place, slot));
@@ -235,7 +265,9 @@ impl State {
             excluded: ask.excluded.to_vec(),
             entered_ns: ask.now_ns,
         };
-        let place = self.queue.try_send_at(ask.class, ask.sequence, waiter, ask.held_bytes)?;
+        let place = self
+            .queue
+            .try_send_at(ask.class, ask.sequence, waiter, ask.held_bytes)?;
         self.note_saturation(ask.now_ns);
         Ok(place)
     }
@@ -279,25 +311,33 @@ impl State {
     pub(super) fn retry_after_ms(&self, wait_ns: Option<u64>, random: &mut Random) -> u64 {
         let ms = wait_ns.unwrap_or(SECOND.max(self.max_wait_ns)).div_ceil(MS);
         let ms = ms.min(RETRY_AFTER_MS_MAX);
-        random.jitter(ms, RETRY_AFTER_JITTER).clamp(1, RETRY_AFTER_MS_MAX)
+        random
+            .jitter(ms, RETRY_AFTER_JITTER)
+            .clamp(1, RETRY_AFTER_MS_MAX)
     }
 
     /// Until the first ejection ends.
     fn next_trial_ns(&self, now_ns: u64) -> Option<u64> {
         let ejected = self.endpoints.iter().filter(|e| e.active && e.ejected);
-        let next_ns = ejected.map(|e| e.ejected_until_ns).filter(|&at| at > now_ns).min()?;
+        let next_ns = ejected
+            .map(|e| e.ejected_until_ns)
+            .filter(|&at| at > now_ns)
+            .min()?;
         Some(next_ns - now_ns)
     }
 
     pub(super) fn note_saturation(&mut self, now_ns: u64) {
-        self.drain.set_saturated(self.free == 0 || !self.queue.is_empty(), now_ns);
+        self.drain
+            .set_saturated(self.free == 0 || !self.queue.is_empty(), now_ns);
     }
 
     pub(super) fn rate(&mut self, now_ns: u64) -> RateView {
         let limit = self.queue.capacity() as u32;
         let depth = self.queue.depth();
         let empty_ns = match depth.checked_sub(1) {
-            Some(ahead) => self.predicted_wait_ns(ahead, now_ns).unwrap_or(self.max_wait_ns),
+            Some(ahead) => self
+                .predicted_wait_ns(ahead, now_ns)
+                .unwrap_or(self.max_wait_ns),
             None => 0,
         };
         RateView {
@@ -319,7 +359,11 @@ impl State {
                 weight: state.weight,
                 concurrency: state.concurrency,
                 in_flight: state.in_flight,
-                ejected_ms_left: if state.ejected { left_ns.div_ceil(MS) } else { 0 },
+                ejected_ms_left: if state.ejected {
+                    left_ns.div_ceil(MS)
+                } else {
+                    0
+                },
                 on_trial: state.ejected && left_ns == 0,
                 failures_in_row: state.failures_in_row,
                 ewma_ms: state.first_token_ewma_ns / MS as f64,
@@ -329,7 +373,10 @@ impl State {
             }
         };
         let pairs = self.faces.iter().zip(&self.endpoints);
-        let endpoints = pairs.filter(|(_, s)| s.active || s.in_flight > 0).map(endpoint).collect();
+        let endpoints = pairs
+            .filter(|(_, s)| s.active || s.in_flight > 0)
+            .map(endpoint)
+            .collect();
         RoomView {
             name: name.to_owned(),
             depth: self.queue.depth() as u32,
@@ -348,7 +395,12 @@ impl State {
         debug_assert_eq!(self.free, free_permits(&self.endpoints));
         debug_assert_eq!(self.faces.len(), self.endpoints.len());
         debug_assert!(self.endpoints.iter().all(|e| e.trials <= e.in_flight));
-        debug_assert!(self.faces.iter().enumerate().all(|(at, face)| face.slot as usize == at));
+        debug_assert!(
+            self.faces
+                .iter()
+                .enumerate()
+                .all(|(at, face)| face.slot as usize == at)
+        );
         self.queue.invariants();
     }
 }

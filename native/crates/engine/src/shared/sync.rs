@@ -5,12 +5,12 @@ pub(crate) use loom::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
+use std::sync::PoisonError;
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
-use std::sync::PoisonError;
 
 /// Locks, also after a panic elsewhere: what is guarded is consistent between statements that can
 /// panic, and a replaced worker must not take the pool with it.

@@ -1,0 +1,47 @@
+//! What can be wrong with a scanned body.
+//!
+//! **Invariant:** the first fault found is the one that is told, at any chunking.
+
+/// Why a body is not one that can be routed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScanViolation {
+    /// Two `model` keys: which one the engine takes depends on its parser.
+    DuplicateModel,
+    /// Two `stream` keys.
+    DuplicateStream,
+    /// `model` spelt with escapes: a filter elsewhere may not see it.
+    EscapedModelKey,
+    /// `model` is no string, or not UTF-8.
+    ModelNotString,
+    /// `model` is longer than any model name.
+    ModelTooLong,
+    /// The body does not begin with an object.
+    NotJson,
+    /// The body breaks the JSON grammar, or goes on behind its object.
+    Malformed,
+    /// Objects and arrays are nested beyond what an engine reads.
+    TooDeep,
+}
+
+impl ScanViolation {
+    /// Whether the engine could read another `model` out of the same bytes than we do. Only a body
+    /// that is no JSON object at all is not so: behind every other fault nothing was looked at, and
+    /// a lenient parser (Python's takes `NaN`) may find a second `model` there.
+    pub fn is_ambiguous(self) -> bool {
+        self != Self::NotJson
+    }
+
+    /// A clause for the error message.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::DuplicateModel => "`model` is given twice",
+            Self::DuplicateStream => "`stream` is given twice",
+            Self::EscapedModelKey => "the key `model` is written with escapes",
+            Self::ModelNotString => "`model` is not a string",
+            Self::ModelTooLong => "`model` is longer than 512 bytes",
+            Self::NotJson => "the body is not a JSON object",
+            Self::Malformed => "the body is not valid JSON",
+            Self::TooDeep => "the body is nested more than 128 levels deep",
+        }
+    }
+}
