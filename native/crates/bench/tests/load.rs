@@ -1,6 +1,12 @@
 //! The load generator against the engine: every kind of request, and every way it can end.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+};
 
 use bench::load::{self, Options};
 use harness::{engine, load};
@@ -101,18 +107,37 @@ fn streams_bring_every_token_with_its_delay() {
     assert!(total.token_delay.p50_us > 0.0);
 }
 
+/// A server that closes each connection when its second request comes, without an answer.
+fn forgetful() -> bench::Address {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            // A client that has ended leaves nothing to read.
+            if stream.read(&mut request).unwrap_or(0) > 0 {
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                    .unwrap();
+                let _ = stream.read(&mut request);
+            }
+        }
+    });
+    bench::Address::Tcp(address)
+}
+
 #[test]
 fn a_stale_connection_is_tried_once_more_only_when_asked_for() {
-    // The engine closes what is idle for 20 ms; requests come every 100 ms.
-    for (retry, good) in [(true, 5), (false, 5)] {
-        let engine = engine(r#"{"unary_us":0,"keepalive_idle_ms":20}"#);
+    let address = forgetful();
+    for (retry, good, retries) in [(true, 10, 9), (false, 5, 0)] {
         let json = format!(
-            r#"{{"mode":{{"kind":"rate","per_second":10,"arrivals":"constant"}},
-            "duration_s":0.55,"retry_stale":{retry},"body":{{"kind":"model"}}}}"#
+            r#"{{"mode":{{"kind":"concurrency","connections":1}},"requests_max":10,
+            "retry_stale":{retry},"body":{{"kind":"model"}}}}"#
         );
-        let total = load(&engine.addresses()[0], &json).total;
-        // A close that was seen in time costs nothing but a new connection.
-        assert_eq!((total.good, total.connections_opened), (good, 5));
+        let total = load(&address, &json).total;
+        assert_eq!((total.good, total.stale_retries), (good, retries));
+        assert_eq!(total.closed_before_head, 10 - good);
     }
 }
 
