@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::buffer::Queue;
-use crate::ids::{ExchangeId, ListenerId};
+use crate::ids::ExchangeId;
 use crate::shared::Endpoint;
+use crate::snapshot::Listener;
 use crate::timer::TimerSlot;
 use wire::h1::{RequestReader, ResponseReader};
 
@@ -56,13 +57,14 @@ pub(crate) enum ClientMode {
 /// A client connection.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) listener: ListenerId,
+    /// Position among the worker's doors.
+    pub(crate) door: usize,
+    pub(crate) listener: Arc<Listener>,
     pub(crate) admin: bool,
     /// The peer's address: of the socket, or told by the PROXY protocol.
     pub(crate) peer: Option<IpAddr>,
     /// Source counted for the per-source cap.
     pub(crate) source: Option<IpAddr>,
-    pub(crate) local_port: u16,
     pub(crate) trusted: bool,
     pub(crate) mode: ClientMode,
     /// Taken for the length of one parse.

@@ -59,8 +59,6 @@ pub struct Engine {
     pub(crate) grants: VecDeque<(ExchangeId, Grant)>,
     pub(crate) sources: HashMap<IpAddr, u32>,
     pub(crate) clients: usize,
-    /// Open data connections by listener.
-    pub(crate) by_listener: Vec<u32>,
     /// Monotonic nanoseconds at which a drain cuts what still runs.
     pub(crate) draining: Option<u64>,
     pub(crate) drain_cut: bool,
@@ -95,7 +93,6 @@ impl Engine {
             grants: VecDeque::new(),
             sources: HashMap::new(),
             clients: 0,
-            by_listener: Vec::new(),
             draining: None,
             drain_cut: false,
         };
@@ -189,7 +186,29 @@ impl Engine {
 
     /// Whether a drain is complete: no exchange and no client of a data listener is left.
     pub fn drained(&self) -> bool {
-        self.draining.is_some() && self.by_listener.iter().all(|n| *n == 0)
+        self.draining.is_some() && self.locals.doors_empty()
+    }
+
+    /// The client's FIN lies behind bytes that are not read because reading is paused: for an
+    /// exchange under way it means what a FIN means.
+    pub fn fin_ahead(&mut self, id: ConnId) {
+        let left = self
+            .conns
+            .get(id)
+            .and_then(Conn::client)
+            .is_some_and(|c| c.exchange.is_some() && !c.listener.plan.half_close);
+        if left {
+            self.client_closed(id, Closed::Eof);
+        }
+        self.resume();
+    }
+
+    /// Mail for a worker that has ended came back: its permit goes to the next waiter.
+    pub fn undelivered(&mut self, mail: Mail) {
+        if let Mail::Grant { grant, .. } = mail {
+            self.pass_on(grant);
+        }
+        self.resume();
     }
 
     /// The driver says how long a turn took.
@@ -312,10 +331,8 @@ impl Engine {
     }
 
     fn client_cells(&self, id: ConnId, count: impl FnOnce(&Cells)) {
-        if let Some(client) = self.conns.get(id).and_then(Conn::client)
-            && let Some(cells) = self.locals.listener(client.listener.0 as usize)
-        {
-            count(cells);
+        if let Some(client) = self.conns.get(id).and_then(Conn::client) {
+            count(&self.locals.door(client.door).cells);
         }
     }
 
@@ -328,19 +345,13 @@ impl Engine {
     }
 
     /// Counts for the listener of an exchange.
-    pub(crate) fn listener_cells(&self, exchange: &Exchange) -> Option<&Arc<Cells>> {
-        self.locals.listener(exchange.listener.0 as usize)
+    pub(crate) fn listener_cells(&self, exchange: &Exchange) -> &Cells {
+        &self.locals.door(exchange.door).cells
     }
 
     /// Counts for the pool of an exchange, if it has one.
     pub(crate) fn pool_cells(&self, exchange: &Exchange) -> Option<&Arc<Cells>> {
         exchange.pool.as_ref().map(|_| &self.locals.local(exchange.local).cells)
-    }
-
-    /// Counts for an endpoint of an exchange's pool.
-    pub(crate) fn endpoint_cells(&self, exchange: &Exchange) -> Option<&Arc<Cells>> {
-        let slot = exchange.attempt.as_ref()?.endpoint.slot;
-        self.locals.endpoint(exchange.local, slot)
     }
 
     /// Parses bytes that waited behind an exchange that ended.

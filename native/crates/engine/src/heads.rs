@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::error::Failure;
 use crate::exchange::{Exchange, Framing};
 use crate::shared::Endpoint;
-use crate::snapshot::{HostPolicy, Listener, Pool};
+use crate::snapshot::{HostPolicy, Pool};
 use wire::h1::encode;
 use wire::hop::{self, ConnectionNames};
 use wire::{Body, Name, ResponseHead};
@@ -138,12 +138,11 @@ pub(crate) fn response(
     out: &mut Vec<u8>,
     exchange: &Exchange,
     pool: &Pool,
-    listener: Option<&Listener>,
     via: &[u8],
 ) {
     let head = &exchange.response.head;
     encode::status_line(out, head.status);
-    let cors = listener.is_some_and(|l| l.plan.cors.is_some());
+    let cors = exchange.listener.as_ref().is_some_and(|l| l.plan.cors.is_some());
     let sse = exchange.response.sse;
     let listed = ConnectionNames::of(&head.fields).unwrap_or_default();
     for field in head.fields.iter() {
@@ -180,7 +179,7 @@ pub(crate) fn response(
     for (name, value) in &pool.response_headers.set {
         put(out, name, value);
     }
-    response_extras(out, exchange, listener);
+    response_extras(out, exchange);
     encode::end_of_head(out);
 }
 
@@ -208,11 +207,7 @@ pub(crate) fn switching(out: &mut Vec<u8>, exchange: &Exchange, via: &[u8]) {
 }
 
 /// What every response of this gateway carries.
-pub(crate) fn response_extras(
-    out: &mut Vec<u8>,
-    exchange: &Exchange,
-    listener: Option<&Listener>,
-) {
+pub(crate) fn response_extras(out: &mut Vec<u8>, exchange: &Exchange) {
     put(out, b"x-request-id", exchange.request_id.as_bytes());
     if exchange.response.close {
         put(out, b"connection", b"close");
@@ -222,7 +217,7 @@ pub(crate) fn response_extras(
     if exchange.route.as_ref().is_some_and(|r| r.expose) {
         expose(out, exchange);
     }
-    if let Some(listener) = listener
+    if let Some(listener) = &exchange.listener
         && listener.plan.cors.is_some()
     {
         crate::cors::fields(out, exchange, listener);

@@ -1,4 +1,5 @@
-//! What a worker keeps per pool: metric cells and idle upstream connections.
+//! What a worker keeps per pool and per listener: metric cells, idle upstream connections, open
+//! client connections.
 //!
 //! **Invariant:** every id in an idle list is an open connection in state `Idle`; positions are
 //! stable for the worker's life, so that connections survive a reload.
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use crate::ids::{ConnId, WorkerId};
 use crate::metrics::{Cells, Scope};
 use crate::shared::Shared;
-use crate::snapshot::{Pool, Snapshot};
+use crate::snapshot::{ListenerKind, Pool, Snapshot};
 
 /// All pools this worker has seen.
 #[derive(Debug, Default)]
@@ -20,8 +21,21 @@ pub(crate) struct Locals {
     pools: Vec<usize>,
     /// Cells of the snapshot's routes.
     routes: HashMap<String, Arc<Cells>>,
-    /// Cells of the snapshot's listeners.
-    listeners: Vec<Arc<Cells>>,
+    doors: Vec<Door>,
+    /// Snapshot position of a listener -> position in `doors`.
+    listeners: Vec<usize>,
+}
+
+/// One listener's share in this worker.
+#[derive(Debug)]
+pub(crate) struct Door {
+    name: String,
+    /// Cells of the listener.
+    pub(crate) cells: Arc<Cells>,
+    /// Its connections that are open in this worker.
+    pub(crate) open: u32,
+    /// Whether it serves the admin pages.
+    pub(crate) admin: bool,
 }
 
 /// One pool's share in this worker.
@@ -68,13 +82,18 @@ impl Locals {
             let cells = metrics.block(worker, Scope::Route, &[("route", route.name.clone())]);
             self.routes.insert(route.name.clone(), cells);
         }
-        self.listeners = snapshot
-            .listeners
-            .iter()
-            .map(|l| {
-                metrics.block(worker, Scope::Listener, &[("listener", l.plan.name.clone())])
-            })
-            .collect();
+        self.listeners.clear();
+        for listener in &snapshot.listeners {
+            let name = &listener.plan.name;
+            let admin = listener.plan.kind == ListenerKind::Admin;
+            let at = self.doors.iter().position(|d| d.name == *name && d.admin == admin);
+            let at = at.unwrap_or_else(|| {
+                let cells = metrics.block(worker, Scope::Listener, &[("listener", name.clone())]);
+                self.doors.push(Door { name: name.clone(), cells, open: 0, admin });
+                self.doors.len() - 1
+            });
+            self.listeners.push(at);
+        }
     }
 
     /// The local of a snapshot's pool.
@@ -90,8 +109,22 @@ impl Locals {
         self.routes.get(name)
     }
 
-    pub(crate) fn listener(&self, at: usize) -> Option<&Arc<Cells>> {
-        self.listeners.get(at)
+    /// The door of a snapshot's listener.
+    pub(crate) fn at_listener(&self, listener: usize) -> Option<usize> {
+        self.listeners.get(listener).copied()
+    }
+
+    pub(crate) fn door(&self, at: usize) -> &Door {
+        &self.doors[at]
+    }
+
+    pub(crate) fn door_mut(&mut self, at: usize) -> &mut Door {
+        &mut self.doors[at]
+    }
+
+    /// Whether no client of a data listener is left.
+    pub(crate) fn doors_empty(&self) -> bool {
+        self.doors.iter().all(|d| d.admin || d.open == 0)
     }
 
     /// Cells of an endpoint.

@@ -23,19 +23,15 @@ impl Engine {
         let listener = Arc::clone(self.snapshot.listeners.get(at)?);
         let admin = listener.plan.kind == ListenerKind::Admin;
         let peer = accepted.peer.map(|a| a.ip().to_canonical());
+        let at = self.locals.at_listener(at)?;
         if !self.may_accept(&listener, at, peer, admin) {
-            if let Some(cells) = self.locals.listener(at) {
-                cells.inc(Metric::ConnectionsRefused);
-            }
+            self.locals.door(at).cells.inc(Metric::ConnectionsRefused);
             return None;
         }
-        if let Some(cells) = self.locals.listener(at) {
-            cells.inc(Metric::Connections);
-            cells.add(Metric::ClientOpen, 1);
-        }
-        if !admin {
-            self.by_listener[at] += 1;
-        }
+        let door = self.locals.door_mut(at);
+        door.cells.inc(Metric::Connections);
+        door.cells.add(Metric::ClientOpen, 1);
+        door.open += 1;
         self.clients += 1;
         let source = (listener.plan.connections_per_source_max > 0).then_some(peer).flatten();
         if let Some(source) = source {
@@ -43,11 +39,11 @@ impl Engine {
         }
         let trusted = trusted(&listener, peer);
         let client = Client {
-            listener: accepted.listener,
+            door: at,
+            listener: Arc::clone(&listener),
             admin,
             peer,
             source,
-            local_port: accepted.local.map_or(0, |a| a.port()),
             trusted,
             mode: if listener.plan.proxy_protocol { ClientMode::Prelude } else { ClientMode::Http },
             reader: Some(Box::new(RequestReader::new(wire::Limits::default()))),
@@ -67,35 +63,27 @@ impl Engine {
     }
 
     fn may_accept(
-        &mut self,
+        &self,
         listener: &Listener,
         at: usize,
         peer: Option<std::net::IpAddr>,
         admin: bool,
     ) -> bool {
-        if self.by_listener.len() <= at {
-            self.by_listener.resize(at + 1, 0);
-        }
         if admin {
             return true;
         }
         let per_source = listener.plan.connections_per_source_max;
         let crowded = per_source > 0
             && peer.is_some_and(|p| self.sources.get(&p).is_some_and(|n| *n >= per_source));
-        self.draining.is_none() && !crowded && self.by_listener[at] < listener.plan.connections_max
+        let open = self.locals.door(at).open;
+        self.draining.is_none() && !crowded && open < listener.plan.connections_max
     }
 
     /// The counters of a client connection that is gone.
     pub(crate) fn forget_client(&mut self, client: &Client) {
-        let at = client.listener.0 as usize;
-        if let Some(cells) = self.locals.listener(at) {
-            cells.sub(Metric::ClientOpen, 1);
-        }
-        if !client.admin
-            && let Some(count) = self.by_listener.get_mut(at)
-        {
-            *count -= 1;
-        }
+        let door = self.locals.door_mut(client.door);
+        door.cells.sub(Metric::ClientOpen, 1);
+        door.open -= 1;
         self.clients -= 1;
         if let Some(source) = client.source
             && let Some(count) = self.sources.get_mut(&source)
@@ -120,7 +108,7 @@ impl Engine {
         if client.exchange.is_some() {
             return None;
         }
-        let plan = &self.snapshot.listeners.get(client.listener.0 as usize)?.plan;
+        let plan = &client.listener.plan;
         Some(if client.mode == ClientMode::Discard {
             client.idle_since_ns + 1000 * MS
         } else if client.head_since_ns > 0 {
@@ -151,16 +139,11 @@ impl Engine {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(client) = conn.client_mut() else { return };
         client.eof = true;
-        let (exchange, listener) = (client.exchange, client.listener);
+        let (exchange, half_close) = (client.exchange, client.listener.plan.half_close);
         let Some(exchange) = exchange else {
             let how = if closed == Closed::Eof { How::Flush(Vec::new()) } else { How::Now };
             return self.close(id, how);
         };
-        let half_close = self
-            .snapshot
-            .listeners
-            .get(listener.0 as usize)
-            .is_some_and(|l| l.plan.half_close);
         let complete = self
             .conns
             .get(id)

@@ -92,7 +92,7 @@ impl Engine {
     }
 
     /// Gives a permit that nobody waits for back to its room.
-    fn pass_on(&mut self, grant: Grant) {
+    pub(crate) fn pass_on(&mut self, grant: Grant) {
         let Some(room) = grant.room() else { return };
         let wake = room.leave(grant, Outcome::Neutral, self.now.mono_ns, &mut self.random);
         self.deliver(wake);

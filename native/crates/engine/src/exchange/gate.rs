@@ -47,8 +47,7 @@ impl Engine {
 
     /// A CORS preflight is answered here when the listener has rules (Fetch §4.8).
     fn preflight(&mut self, exchange: &mut Exchange) -> Option<Step> {
-        let listener = self.snapshot.listeners.get(exchange.listener.0 as usize)?;
-        listener.plan.cors.as_ref()?;
+        exchange.listener.as_ref()?.plan.cors.as_ref()?;
         let fields = &exchange.head.fields;
         let asks = exchange.head.method == Method::Options
             && fields.find(Name::Origin).is_some()

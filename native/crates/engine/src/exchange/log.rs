@@ -226,10 +226,9 @@ impl Engine {
                 .map(|id| id.iter().take(128).copied().collect()),
             client: exchange.peer,
             worker: self.worker.0,
-            listener: self
-                .snapshot
-                .listeners
-                .get(exchange.listener.0 as usize)
+            listener: exchange
+                .listener
+                .as_ref()
                 .map_or_else(String::new, |l| l.plan.name.clone()),
             method: exchange.head.method.as_str().to_owned(),
             path: exchange.head.path().to_vec(),

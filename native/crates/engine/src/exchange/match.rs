@@ -13,7 +13,7 @@ impl Engine {
     pub(crate) fn match_route(&mut self, exchange: &mut Exchange) -> Step {
         let snapshot = Arc::clone(&self.snapshot);
         let in_path = model_in_path(exchange.head.path());
-        let model = match (&in_path, exchange.scan.model()) {
+        let model = match (in_path.as_deref(), exchange.scan.model()) {
             (Some(model), _) | (None, Some(model)) => Model::Is(model),
             (None, None) if may_still_come(exchange) => Model::Unknown,
             (None, None) => Model::Absent,

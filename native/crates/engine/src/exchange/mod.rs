@@ -25,15 +25,16 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::Failure;
-use crate::ids::{ConnId, ExchangeId, ListenerId};
+use crate::ids::{ConnId, ExchangeId};
 use crate::metrics::Cells;
 use crate::scan::BodyScan;
 use crate::shared::{Endpoint, Grant, Ticket};
-use crate::snapshot::{Dialect, Pool, Route};
+use crate::snapshot::{Dialect, Listener, Pool, Route};
 use crate::timer::TimerSlot;
 use wire::{RequestHead, ResponseHead};
 
 pub(crate) use account::{Marks, Tally};
+pub use account::{Reservation, Unit};
 pub use authenticate::Principal;
 
 /// Where an exchange is in its life.
@@ -152,7 +153,8 @@ pub struct Exchange {
     pub(crate) id: ExchangeId,
     pub(crate) done: bool,
     pub(crate) client: ConnId,
-    pub(crate) listener: ListenerId,
+    pub(crate) door: usize,
+    pub(crate) listener: Option<Arc<Listener>>,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) trusted: bool,
     pub(crate) admin: bool,
@@ -200,7 +202,8 @@ impl Exchange {
             id,
             done: false,
             client,
-            listener: ListenerId(0),
+            door: 0,
+            listener: None,
             peer: None,
             trusted: false,
             admin: false,
@@ -293,6 +296,7 @@ impl Engine {
             exchange.route = None;
             exchange.route_cells = None;
             exchange.pool = None;
+            exchange.listener = None;
             exchange.endpoint = None;
             self.spare_exchanges.push(exchange);
         }

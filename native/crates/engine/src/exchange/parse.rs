@@ -13,6 +13,7 @@ use crate::ids::{ConnId, ExchangeId};
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::How;
+use crate::scan::ScanViolation;
 use wire::h1::Event;
 use wire::{Body, Method, Name};
 
@@ -65,15 +66,7 @@ impl Engine {
                 if let Some((source, _)) = addresses {
                     client.peer = Some(source.ip().to_canonical());
                 }
-                let (at, peer) = (client.listener.0 as usize, client.peer);
-                let trusted = self
-                    .snapshot
-                    .listeners
-                    .get(at)
-                    .is_some_and(|l| super::accept::trusted(l, peer));
-                if let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) {
-                    client.trusted = trusted;
-                }
+                client.trusted = super::accept::trusted(&client.listener, client.peer);
                 if !rest.is_empty() {
                     self.client_parse(id, &rest);
                 }
@@ -184,9 +177,8 @@ impl Engine {
     }
 
     fn count_violation(&self, id: ConnId, violation: &wire::Violation) {
-        if let Some(client) = self.conns.get(id).and_then(Conn::client)
-            && let Some(cells) = self.locals.listener(client.listener.0 as usize)
-        {
+        if let Some(client) = self.conns.get(id).and_then(Conn::client) {
+            let cells = &self.locals.door(client.door).cells;
             cells.inc_at(Metric::Violations, violation.code as usize);
         }
     }
@@ -202,7 +194,8 @@ impl Engine {
         client.requests += 1;
         let exchange = self.exchanges.get_mut(exchange_id)?;
         std::mem::swap(&mut exchange.head, &mut self.request_head);
-        exchange.listener = client.listener;
+        exchange.door = client.door;
+        exchange.listener = Some(Arc::clone(&client.listener));
         exchange.admin = client.admin;
         exchange.peer = client.peer;
         exchange.trusted = client.trusted;
@@ -211,12 +204,9 @@ impl Engine {
         exchange.expects = exchange.head.expect_continue;
         exchange.response.close = !exchange.head.keep_alive;
         exchange.scanning = exchange.head.body != Body::None && is_json(&exchange.head);
-        let listener = self.snapshot.listeners.get(client.listener.0 as usize).map(Arc::clone);
-        if let Some(listener) = listener {
-            let max = listener.plan.requests_max;
-            if max > 0 && client.requests >= max {
-                exchange.response.close = true;
-            }
+        let max = client.listener.plan.requests_max;
+        if max > 0 && client.requests >= max {
+            exchange.response.close = true;
         }
         if self.draining.is_some() && !exchange.admin {
             exchange.response.close = true;
@@ -269,7 +259,13 @@ impl Engine {
         let violation = exchange.scan.violation()?;
         // A body that is not JSON at all matters only to a route that must read it (see `match`);
         // an ambiguous `model` could mean one thing to us and another to the engine.
-        violation.is_ambiguous().then(|| Failure::new(FailureKind::BadModel, violation.why()))
+        matches!(
+            violation,
+            ScanViolation::DuplicateModel
+                | ScanViolation::DuplicateStream
+                | ScanViolation::EscapedModelKey
+        )
+        .then(|| Failure::from(violation))
     }
 
     /// A body that outgrows what may be held flows instead, at the upstream's pace.

@@ -3,6 +3,8 @@
 //! **Invariant:** a truncated stream never looks complete: an unclean end leaves a chunked body
 //! unterminated, a length body short, and resets a close-delimited one.
 
+use std::sync::Arc;
+
 use super::{Exchange, Framing, Phase};
 use crate::conn::{ClientMode, Conn};
 use crate::dialect;
@@ -39,7 +41,6 @@ impl Engine {
         if !self.may_keep(exchange) {
             exchange.response.close = true;
         }
-        let listener = self.snapshot.listeners.get(exchange.listener.0 as usize);
         if let Some(conn) = self.conns.get_mut(exchange.client) {
             let out = conn.out.writer(&mut self.spares);
             encode::status_line(out, status);
@@ -53,7 +54,7 @@ impl Engine {
             if status != 204 && status != 304 {
                 encode::content_length(out, body.len() as u64);
             }
-            heads::response_extras(out, exchange, listener.map(AsRef::as_ref));
+            heads::response_extras(out, exchange);
             encode::end_of_head(out);
             if exchange.head.method != Method::Head && status != 204 && status != 304 {
                 out.extend_from_slice(body);
@@ -73,9 +74,7 @@ impl Engine {
             self.leave_queue(exchange);
         }
         self.drop_attempt(exchange, Outcome::Neutral);
-        if let Some(cells) = self.listener_cells(exchange) {
-            cells.inc_at(Metric::LocalReplies, failure.kind as usize);
-        }
+        self.listener_cells(exchange).inc_at(Metric::LocalReplies, failure.kind as usize);
         if exchange.response.head_committed {
             self.fail_stream(exchange, failure);
         } else {
@@ -124,9 +123,11 @@ impl Engine {
         let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
         client.exchange = Some(exchange_id);
         client.request_complete = true;
-        let (listener, peer, admin) = (client.listener, client.peer, client.admin);
+        let (peer, admin) = (client.peer, client.admin);
+        let (door, listener) = (client.door, Arc::clone(&client.listener));
         if let Some(mut exchange) = self.exchanges.take(exchange_id) {
-            exchange.listener = listener;
+            exchange.door = door;
+            exchange.listener = Some(listener);
             exchange.peer = peer;
             exchange.admin = admin;
             exchange.marks.started_ns = now.mono_ns;

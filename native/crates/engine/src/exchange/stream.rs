@@ -158,10 +158,9 @@ impl Engine {
         }
         exchange.marks.head_ns = self.now.mono_ns;
         let Some(pool) = exchange.pool.as_ref() else { return };
-        let listener = self.snapshot.listeners.get(exchange.listener.0 as usize);
         if let Some(conn) = self.conns.get_mut(exchange.client) {
             let out = conn.out.writer(&mut self.spares);
-            heads::response(out, exchange, pool, listener.map(AsRef::as_ref), &self.snapshot.via);
+            heads::response(out, exchange, pool, &self.snapshot.via);
             self.mark(exchange.client);
         }
     }

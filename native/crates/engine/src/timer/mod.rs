@@ -13,7 +13,8 @@ const SLOTS: usize = 64;
 const SLOT_BITS: u32 = SLOTS.trailing_zeros();
 const LEVELS: usize = 6;
 /// Ticks that the wheel spans: two years. What is further is filed at the edge and filed again.
-const SPAN_TICKS: u64 = 1 << (SLOT_BITS * LEVELS as u32);
+/// One slot of the highest level stays free, so that none holds two revolutions.
+const SPAN_TICKS: u64 = (SLOTS as u64 - 1) << (SLOT_BITS * (LEVELS as u32 - 1));
 const NONE: u32 = u32::MAX;
 /// List of entries that are due, behind those of the slots.
 const DUE: usize = LEVELS * SLOTS;
@@ -193,7 +194,7 @@ impl Timers {
         let list = if tick <= self.elapsed_tick {
             DUE
         } else {
-            let tick = tick.min(self.elapsed_tick + SPAN_TICKS - 1);
+            let tick = tick.min(self.elapsed_tick + SPAN_TICKS);
             // The highest group of bits in which the two differ says the level.
             let differs = (tick ^ self.elapsed_tick) | (SLOTS as u64 - 1);
             let level = ((differs.ilog2() / SLOT_BITS) as usize).min(LEVELS - 1);
