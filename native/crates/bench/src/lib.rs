@@ -27,5 +27,11 @@ pub mod trace;
 pub use address::Address;
 pub use error::Error;
 
+/// Options, counters and reports as JSON.
+pub fn json(value: &impl serde::Serialize) -> String {
+    // Every type of this crate has text keys and finite numbers.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// What every fallible call of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -92,6 +92,50 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn pipelined_streams_keep_to_the_common_step() {
+    let engine = engine(r#"{"first_token_us":1000,"gap_us":5000}"#);
+    let body = r#"{"model":"m","stream":true,"max_tokens":3}"#;
+    let length = body.len();
+    let kept = format!("POST /v1/completions HTTP/1.1\r\ncontent-length: {length}\r\n\r\n{body}");
+    let mut bytes = kept.repeat(3).into_bytes();
+    bytes.extend(post("/v1/completions", body));
+    let text = talk(&engine, &bytes);
+    assert_eq!(text.matches("\"t\":").count(), 12);
+    assert_eq!(text.matches("[DONE]").count(), 4);
+}
+
+#[test]
+fn a_client_that_asks_and_does_not_read_is_held_back() {
+    let engine = engine("{}");
+    let mut stream = TcpStream::connect(engine.addresses()[0].to_string()).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let body = "x".repeat(1 << 20);
+    let request = format!(
+        "POST /echo HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    std::thread::scope(|scope| {
+        let mut writer = stream.try_clone().unwrap();
+        scope.spawn(move || {
+            for _ in 0..24 {
+                writer.write_all(request.as_bytes()).unwrap();
+            }
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        // Both socket buffers and the bound are full before all of it is taken.
+        assert!(engine.stats().requests < 24);
+        let mut received = 0;
+        let mut part = vec![0; 1 << 16];
+        while received < 24 << 20 {
+            received += stream.read(&mut part).unwrap();
+        }
+    });
+    assert_eq!(engine.stats().requests, 24);
+}
+
+#[test]
 fn a_body_may_be_chunked_and_waits_for_100_continue() {
     let engine = engine("{}");
     let text = talk(
@@ -117,6 +161,8 @@ fn broken_requests_are_refused_and_long_bodies_too() {
     assert!(talk(&engine, &long).starts_with("HTTP/1.1 413"));
     assert!(talk(&engine, &post("/v1/completions", "{")).starts_with("HTTP/1.1 400"));
     assert!(talk(&engine, &post("/v1/completions", "{}")).starts_with("HTTP/1.1 404"));
+    let fault = b"GET /health HTTP/1.1\r\nx-sim-fault: rest:2\r\n\r\n";
+    assert!(talk(&engine, fault).starts_with("HTTP/1.1 400"));
     assert!(talk(&engine, &post("/nowhere", "{}")).starts_with("HTTP/1.1 404"));
 }
 

@@ -72,6 +72,16 @@ impl Connection {
         self.output.len() - self.output_at
     }
 
+    /// It is not read until what it has asked for is on its way.
+    pub(crate) fn held_back(&self) -> bool {
+        self.exchange.is_some() || self.unsent() > OUTPUT_BYTES_HIGH
+    }
+
+    /// The bytes behind the last request may be looked at.
+    pub(crate) fn takes_requests(&self) -> bool {
+        !self.held_back() && self.fate == Fate::Keep
+    }
+
     /// No request in part or in whole, nothing to send.
     pub(crate) fn idle(&self) -> bool {
         self.exchange.is_none() && self.pending.is_none() && self.unsent() == 0

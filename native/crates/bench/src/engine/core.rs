@@ -33,7 +33,11 @@ pub(crate) struct Core {
     pub(crate) timers: BinaryHeap<Reverse<(u64, Key)>>,
     /// May hold keys of exchanges that have gone; `waiting` does not count those.
     pub(crate) queue: VecDeque<Key>,
-    pub(crate) aligned: Vec<Key>,
+    /// Those that emit in the common step, with the number of their exchange: a connection may
+    /// have another one by the next step.
+    pub(crate) aligned: Vec<(Key, u64)>,
+    /// A step is going on, so `aligned` is not all there.
+    pub(crate) stepping: bool,
     pub(crate) step_due_ns: u64,
     running: u32,
     waiting: u32,
@@ -56,6 +60,7 @@ impl Core {
             timers: BinaryHeap::new(),
             queue: VecDeque::new(),
             aligned: Vec::new(),
+            stepping: false,
             step_due_ns: 0,
             running: 0,
             waiting: 0,
@@ -288,11 +293,11 @@ impl Core {
         exchange.place = Place::Running;
         exchange.due_ns = now_ns + exchange.service_ns;
         if exchange.aligned {
-            if self.aligned.is_empty() {
+            if self.aligned.is_empty() && !self.stepping {
                 // An engine that was idle begins its step when the work comes.
                 self.step_due_ns = exchange.due_ns;
             }
-            self.aligned.push(key);
+            self.aligned.push((key, exchange.id));
         } else if exchange.service_ns == 0 {
             self.advance(key, connection, now_ns);
         } else {

@@ -92,7 +92,10 @@ impl Head {
                 }
             }
             6 if is(b"expect") => self.expect = true,
-            11 if is(b"x-sim-fault") => self.overrides.fault = Fault::parse(value),
+            11 if is(b"x-sim-fault") => {
+                let fault = Fault::parse(value);
+                self.overrides.fault = Some(fault.ok_or(Malformed("an unknown x-sim-fault"))?);
+            }
             12 if is(b"x-sim-tokens") => {
                 self.overrides.tokens = decimal(value).and_then(|n| u32::try_from(n).ok());
             }

@@ -47,7 +47,6 @@ pub(crate) struct Server {
     connections: Slab<Connection>,
     core: Core,
     scratch: Vec<u8>,
-    batch: Vec<Key>,
     next_sweep_ns: u64,
     next_cpu_ns: u64,
 }
@@ -87,7 +86,6 @@ impl Server {
             connections: Slab::new(),
             core,
             scratch: vec![0; SCRATCH_BYTES],
-            batch: Vec::new(),
             next_sweep_ns: 0,
             next_cpu_ns: 0,
         };
@@ -123,7 +121,7 @@ impl Server {
                 let ended = event.is_read_closed();
                 let gone = event.is_error() || event.is_write_closed();
                 if event.is_writable() {
-                    self.settle(token);
+                    self.writable(token, now_ns);
                 }
                 if event.is_readable() || ended || gone {
                     let left = gone || (ended && !self.core.options.half_close_allowed);
@@ -188,7 +186,7 @@ impl Server {
                 return;
             };
             connection.ended |= ends.ended;
-            if connection.exchange.is_some() {
+            if connection.held_back() {
                 // Nobody reads while an answer is under way: an end now is a client that left.
                 connection.readable = true;
                 if ends.left {
@@ -232,7 +230,7 @@ impl Server {
             joined.as_slice()
         };
         let mut at = 0;
-        while at < bytes.len() && connection.exchange.is_none() && connection.fate == Fate::Keep {
+        while at < bytes.len() && connection.takes_requests() {
             let used = take_request(&mut self.core, key, connection, &bytes[at..], now_ns);
             if used == 0 {
                 break;
@@ -243,6 +241,21 @@ impl Server {
         connection.idle_since_ns = now_ns;
         self.settle(index);
         self.start_waiting(now_ns);
+    }
+
+    /// Sends what had to wait, and reads what was held back by it.
+    fn writable(&mut self, index: usize, now_ns: u64) {
+        let Some(connection) = self.connections.at(index) else {
+            return;
+        };
+        if connection.unsent() == 0 {
+            return;
+        }
+        self.settle(index);
+        let resumes = |connection: &mut Connection| connection.readable && !connection.held_back();
+        if self.connections.at(index).is_some_and(resumes) {
+            self.readable(index, Ends::default(), now_ns);
+        }
     }
 
     /// Sends, and closes if that is what comes after.
@@ -341,30 +354,27 @@ impl Server {
         let gap_ns = self.core.options.gap_us * 1000;
         // A step that took longer than the gap delays the next ones, as in a real engine.
         self.core.step_due_ns = (self.core.step_due_ns + gap_ns).max(now_ns);
-        self.batch.clear();
-        self.batch.append(&mut self.core.aligned);
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.retain(|key| {
+        let mut batch = std::mem::take(&mut self.core.aligned);
+        self.core.stepping = true;
+        batch.retain(|(key, id)| {
             let Some(connection) = self.connections.find(*key) else {
                 return false;
             };
             let Some(exchange) = &connection.exchange else {
                 return false;
             };
-            if !exchange.aligned || exchange.stalled {
-                return false;
-            }
-            if exchange.due_ns <= now_ns {
+            if exchange.id == *id && exchange.due_ns <= now_ns {
                 self.core.advance(*key, connection, now_ns);
                 self.after_step(*key, now_ns);
             }
             let connection = self.connections.find(*key);
             let exchange = connection.and_then(|connection| connection.exchange.as_ref());
-            exchange.is_some_and(|exchange| exchange.tokens_sent > 0 || exchange.due_ns > now_ns)
+            exchange.is_some_and(|exchange| exchange.id == *id && !exchange.stalled)
         });
         // Those that started meanwhile come behind.
         batch.append(&mut self.core.aligned);
         self.core.aligned = batch;
+        self.core.stepping = false;
     }
 
     /// After an exchange moved on: sends; and when it has ended, goes on with what was pipelined.

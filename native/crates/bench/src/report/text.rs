@@ -11,9 +11,7 @@ pub fn text_table(report: &Report) -> String {
     times(&mut text, &report.total);
     cpu(&mut text, &report.total);
     if report.parts.len() > 1 {
-        text.push_str(
-            "\npart            seconds  offered/s    good/s      shed    failed  first token P50\n",
-        );
+        text.push_str("\npart            seconds  offered/s    good/s      shed    failed  P50\n");
         for each in &report.parts {
             line(
                 &mut text,
@@ -25,7 +23,7 @@ pub fn text_table(report: &Report) -> String {
                     each.good_per_s,
                     each.shed,
                     each.failed,
-                    micros(each.first_token.p50_us),
+                    micros(main_p50_us(each)),
                 ),
             );
         }
@@ -183,5 +181,14 @@ pub(super) fn micros(time_us: f64) -> String {
         time_us if time_us < 1e3 => format!("{time_us:.1}us"),
         time_us if time_us < 1e6 => format!("{:.2}ms", time_us / 1e3),
         _ => format!("{:.2}s", time_us / 1e6),
+    }
+}
+
+/// The median people look at first: of first tokens, or of whole answers where there are none.
+fn main_p50_us(part: &Part) -> f64 {
+    if part.first_token.count > 0 {
+        part.first_token.p50_us
+    } else {
+        part.latency.p50_us
     }
 }
