@@ -86,12 +86,21 @@ impl Proxy {
         let latest = Arc::new(Mutex::new(snapshot));
         let source = Arc::clone(&latest);
         let factory = move |birth: Birth| {
-            let Birth { worker, workers, seed, now } = birth;
+            let Birth {
+                worker,
+                workers,
+                seed,
+                now,
+            } = birth;
             // Every worker has a sequence of its own.
             let seed = seed ^ u64::from(worker.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let snapshot = Arc::clone(&lock(&source));
             Engine::new(
-                EngineOptions { worker, workers, seed },
+                EngineOptions {
+                    worker,
+                    workers,
+                    seed,
+                },
                 Arc::clone(&shared),
                 snapshot,
                 now,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use engine::ids::{AskId, ListenerId, WorkerId};
 use engine::input::{Answer, Mail};
-use engine::snapshot::Address;
+use engine::snapshot::plan::{Address, ListenerKind};
 
 use crate::acceptor::{self, Acceptor, Order, Orders};
 use crate::asks::Asks;
@@ -240,12 +240,23 @@ impl<M: Machine + 'static> Host<M> {
             .post(id.worker, Letter::Mail(Mail::Answer(id, answer)));
     }
 
-    /// Closes all listeners, then tells every worker to finish; streams are cut at `deadline_ns`
-    /// (`CLOCK_MONOTONIC`).
+    /// Closes the listeners for data, then tells every worker to finish; streams are cut at
+    /// `deadline_ns` (`CLOCK_MONOTONIC`). Admin listeners stay until `stop`: a drain is watched.
     pub fn drain(&self, deadline_ns: u64) {
         self.fleet.note_drain(deadline_ns);
-        lock(&self.bound).clear();
-        self.order(Vec::new(), |_| Some(Mail::Drain { deadline_ns }));
+        let mut bound = lock(&self.bound);
+        let keep = |(position, bound): (usize, &Bound)| {
+            let id = ListenerId(position as u32);
+            let admin = bound.listen.kind == ListenerKind::Admin;
+            admin.then_some(Order::Keep {
+                serial: bound.serial,
+                id,
+            })
+        };
+        let orders = bound.iter().enumerate().filter_map(keep).collect();
+        bound.retain(|bound| bound.listen.kind == ListenerKind::Admin);
+        drop(bound);
+        self.order(orders, |_| Some(Mail::Drain { deadline_ns }));
     }
 
     /// After `drain`: nothing is left to do.

@@ -14,6 +14,7 @@ pub mod clock;
 mod closing;
 mod connections;
 mod dial;
+mod drive;
 mod fleet;
 mod flush;
 mod host;
@@ -30,6 +31,7 @@ mod timer;
 mod turn;
 mod worker;
 
+pub use drive::Proxy;
 pub use fleet::{Birth, Factory, Options};
 pub use host::{Host, StartError};
 pub use listener::{Listen, ListenError};

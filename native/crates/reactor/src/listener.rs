@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use engine::ids::ListenerId;
-use engine::snapshot::{Address, ListenerKind, ListenerPlan};
+use engine::snapshot::plan::{Address, ListenerKind, ListenerPlan};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 

@@ -83,8 +83,8 @@ const URGENT: usize = 4096;
 
 struct State<R> {
     queue: Vec<Box<R>>,
-    /// A new file to write to; `Some(None)` turns the log off.
-    next: Option<Option<File>>,
+    /// Another file (`None` turns the log off) for the records behind this many in the queue.
+    next: Option<(usize, Option<File>)>,
     target: Option<Target>,
     /// The thread sleeps until it is woken.
     idle: bool,
@@ -190,7 +190,11 @@ impl<R: Line + Send + 'static> Recorder<R> {
         let file = target.as_ref().map(Target::open).transpose()?;
         self.shared.on.store(file.is_some(), Ordering::Relaxed);
         let mut state = self.shared.lock();
-        state.next = Some(file);
+        let before = state
+            .next
+            .take()
+            .map_or(state.queue.len(), |(before, _)| before);
+        state.next = Some((before, file));
         state.target = target;
         state.idle = false;
         drop(state);
@@ -268,17 +272,14 @@ impl<R: Line> Writer<'_, R> {
         let mut rest = None;
         loop {
             let (next, stopping) = self.wait(&mut batch, rest);
-            for record in batch.drain(..) {
-                record.write_json(&mut self.lines);
-                if self.lines.last() != Some(&b'\n') {
-                    self.lines.push(b'\n');
-                }
-                self.count += 1;
-            }
-            let clean = self.write();
-            if let Some(file) = next {
+            let mut clean = true;
+            if let Some((before, file)) = next {
+                self.format(batch.drain(..before));
+                clean = self.write();
                 self.file = file;
             }
+            self.format(batch.drain(..));
+            clean &= self.write();
             let done = self.lines.is_empty() && self.shared.lock().queue.is_empty();
             if stopping && (done || !clean) {
                 let left = self.count + self.shared.lock().queue.len() as u64;
@@ -289,12 +290,22 @@ impl<R: Line> Writer<'_, R> {
         }
     }
 
+    fn format(&mut self, records: impl Iterator<Item = Box<R>>) {
+        for record in records {
+            record.write_json(&mut self.lines);
+            if self.lines.last() != Some(&b'\n') {
+                self.lines.push(b'\n');
+            }
+            self.count += 1;
+        }
+    }
+
     /// Rests, then takes what there is.
     fn wait(
         &mut self,
         batch: &mut Vec<Box<R>>,
         rest: Option<Duration>,
-    ) -> (Option<Option<File>>, bool) {
+    ) -> (Option<(usize, Option<File>)>, bool) {
         let mut state = self.shared.lock();
         let called = |state: &State<R>| state.next.is_some() || state.stopping;
         if let Some(rest) = rest
@@ -313,7 +324,7 @@ impl<R: Line> Writer<'_, R> {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         state.idle = false;
-        if self.lines.len() - self.sent < LOG_BYTES_MAX {
+        if state.next.is_some() || self.lines.len() - self.sent < LOG_BYTES_MAX {
             std::mem::swap(batch, &mut state.queue);
         }
         (state.next.take(), state.stopping)

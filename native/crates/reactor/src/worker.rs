@@ -197,7 +197,8 @@ impl<M: Machine + 'static> Inline<M> {
         let driver = &mut self.driver;
         driver.fleet.count_bug();
         let Some((id, slot)) = driver.fleet.enroll(Arc::clone(&self.waker)) else {
-            return;
+            // Ids are used up: the suspect machine goes on.
+            return driver.fell();
         };
         driver.slot.accepts.store(false, Ordering::Relaxed);
         driver.slot.drained.store(true, Ordering::Release);
