@@ -252,8 +252,19 @@ impl Server {
             return;
         }
         self.settle(index);
-        let resumes = |connection: &mut Connection| connection.readable && !connection.held_back();
-        if self.connections.at(index).is_some_and(resumes) {
+        self.resume(index, now_ns);
+    }
+
+    /// Goes on with what a client has sent behind its last request, if that is out of the way.
+    fn resume(&mut self, index: usize, now_ns: u64) {
+        let Some(connection) = self.connections.at(index) else {
+            return;
+        };
+        if !connection.input.is_empty() && connection.takes_requests() {
+            self.feed(index, &[], now_ns);
+        }
+        let reads = |connection: &mut Connection| connection.readable && !connection.held_back();
+        if self.connections.at(index).is_some_and(reads) {
             self.readable(index, Ends::default(), now_ns);
         }
     }
@@ -380,21 +391,9 @@ impl Server {
     /// After an exchange moved on: sends; and when it has ended, goes on with what was pipelined.
     fn after_step(&mut self, key: Key, now_ns: u64) {
         self.settle(key.index);
-        let Some(connection) = self.connections.find(key) else {
-            return;
-        };
-        if connection.exchange.is_some() || connection.fate != Fate::Keep {
-            return;
-        }
-        if !connection.input.is_empty() {
-            self.feed(key.index, &[], now_ns);
-        }
-        if self
-            .connections
-            .find(key)
-            .is_some_and(|connection| connection.readable)
-        {
-            self.readable(key.index, Ends::default(), now_ns);
+        let goes_on = |connection: &mut Connection| connection.takes_requests();
+        if self.connections.find(key).is_some_and(goes_on) {
+            self.resume(key.index, now_ns);
         }
     }
 
