@@ -3,7 +3,7 @@
 Examples:
     In any asyncio program::
 
-        async with fastproxy.Proxy({"pools": {"llama": {"endpoints": ["http://10.0.0.11:8000"]}}}) as proxy:
+        async with fastproxy.Proxy("http://10.0.0.11:8000") as proxy:
             print(proxy.address)
 
     From a file, until a signal ends it::

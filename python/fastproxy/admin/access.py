@@ -13,6 +13,10 @@ from fastproxy.config.secret import Secret
 __all__ = ["Access", "Denial"]
 
 OPEN_PATHS = frozenset(("/metrics", "/healthz", "/readyz"))
+_HOW_TO_ASK = (
+    "send Authorization: Bearer TOKEN; the token is admin.token of the configuration, "
+    "or was printed at the start"
+)
 _LOOPBACK_NAMES = frozenset(("localhost", "ip6-localhost", "localhost.localdomain"))
 
 
@@ -47,10 +51,7 @@ class Access:
         if path in OPEN_PATHS and loopback:
             return None
         if authorization is None:
-            return Denial(
-                401,
-                "send Authorization: Bearer TOKEN; the token is configured as admin.token, or printed at start",
-            )
+            return Denial(401, _HOW_TO_ASK)
         scheme, _, candidate = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer" or not self.token.matches(candidate.strip()):
             return Denial(401, "this token is not the one of this proxy")

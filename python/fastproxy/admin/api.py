@@ -188,7 +188,7 @@ class Api:
 def _question(given: object) -> dict[str, object]:
     if not isinstance(given, dict):
         msg = "it is no object"
-        raise ValueError(msg)  # noqa: TRY004 - one kind of error for every refused body
+        raise ValueError(msg)
     unknown = set(given) - {"method", "path", "headers", "model"}
     if unknown:
         msg = f"unknown key {min(unknown)}"

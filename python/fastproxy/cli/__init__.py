@@ -77,7 +77,7 @@ class Commands(click.Group):
             ctx.exit(2)
 
 
-def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's way
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         from fastproxy._native import __version__  # noqa: PLC0415 - only when asked for
 

@@ -83,7 +83,7 @@ class _Mode:
     "--options", "raw", metavar="JSON", help="Any options of the generator, over the above."
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
-def command(  # noqa: PLR0913 - one parameter an option
+def command(
     targets: tuple[str, ...],
     *,
     concurrency: int | None,

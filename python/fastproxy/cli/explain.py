@@ -76,7 +76,8 @@ def _of_running(admin: str, token: str | None, question: bytes) -> bytes:
         msg = f'--admin "{admin}": {error}'
         raise click.UsageError(msg) from None
     if status != 200:
-        raise AdminError(f"{status}: {body.decode(errors='replace')}")
+        msg = f"{status}: {body.decode(errors='replace')}"
+        raise AdminError(msg)
     return body
 
 

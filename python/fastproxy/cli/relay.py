@@ -19,7 +19,7 @@ def command(listen: str, upstream: str) -> None:
     from fastproxy._native import Relay  # noqa: PLC0415 - `relay --help` needs none
 
     try:
-        relay = Relay(orjson.dumps({"listen": [listen], "upstream": upstream}))
+        relay = Relay(orjson.dumps({"listen": [listen], "upstream": [upstream]}))
     except (OSError, ValueError) as error:
         raise StartError(str(error)) from error
     for address in relay.addresses():

@@ -39,5 +39,7 @@ def command(admin: str, token: str | None) -> None:
         return
     if "mistakes" in answer:
         lines = "\n".join(str(mistake) for mistake in answer["mistakes"])
-        raise AdminError(f"refused, the old configuration goes on:\n{lines}")
-    raise AdminError(f"{status}: {answer.get('detail', body.decode(errors='replace'))}")
+        msg = f"refused, the old configuration goes on:\n{lines}"
+        raise AdminError(msg)
+    msg = f"{status}: {answer.get('detail', body.decode(errors='replace'))}"
+    raise AdminError(msg)

@@ -52,8 +52,9 @@ def held_bytes_max(config: Config, root: Path = Path("/")) -> int:
         text = _text_of(root / name)
         if text.isdecimal():
             limits.append(int(text))
-    for line in _text_of(root / "proc/meminfo").splitlines()[:1]:
-        limits.append(int(line.split()[1]) * 1024)
+    total = _text_of(root / "proc/meminfo").partition("\n")[0].split()
+    if len(total) > 1:
+        limits.append(int(total[1]) * 1024)
     return max(min(limits) // 8, int(config.limits.held_body))
 
 

@@ -1,6 +1,6 @@
 """A configuration as data to show: units as written, secrets masked.
 
-**Invariant:** no value of a `Secret` and no value of a request header set for endpoints leaves here.
+**Invariant:** no value of a `Secret`, nor of a header set for endpoints, leaves here.
 """
 
 import msgspec

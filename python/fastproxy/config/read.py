@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-import msgspec
 from msgspec import inspect
 
 from fastproxy.config.document import Key, Node, path_text

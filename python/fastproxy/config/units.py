@@ -55,25 +55,29 @@ class Duration(int):
             return cls(0)
         if not isinstance(text, str):
             msg = "not a duration; write it like 500ms, 2s, 1m or off"
-            raise ValueError(msg)  # noqa: TRY004 - one kind of error for every refused value
-        total, position = 0.0, 0
-        stripped = text.strip()
-        while position < len(stripped):
-            match = _QUANTITY.match(stripped, position)
-            if match is None or match[2] not in _MILLISECONDS:
-                break
-            total += float(match[1]) * _MILLISECONDS[match[2]]
-            position = match.end()
-        if not stripped or position < len(stripped):
-            if re.fullmatch(r"\d+(\.\d+)?", stripped):
-                msg = f"a duration needs a unit; write {stripped}s or {stripped}ms"
-                raise ValueError(msg)
-            msg = "not a duration; write it like 500ms, 2s, 1m or off"
             raise ValueError(msg)
+        total = cls._sum(text.strip())
         if 0 < total < 1 or total > _DURATION_MAX_MS:
             msg = "out of range; allowed: 1ms to 366d, or off"
             raise ValueError(msg)
         return cls(round(total))
+
+    @staticmethod
+    def _sum(text: str) -> float:
+        """Milliseconds of `1m30s`."""
+        total, position = 0.0, 0
+        while match := _QUANTITY.match(text, position):
+            if match[2] not in _MILLISECONDS:
+                break
+            total += float(match[1]) * _MILLISECONDS[match[2]]
+            position = match.end()
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            msg = f"a duration needs a unit; write {text}s or {text}ms"
+            raise ValueError(msg)
+        if not text or position < len(text):
+            msg = "not a duration; write it like 500ms, 2s, 1m or off"
+            raise ValueError(msg)
+        return total
 
     def __str__(self) -> str:
         """As it would be written."""
@@ -116,7 +120,7 @@ class Size(int):
             raise ValueError(msg)
         if not isinstance(text, str):
             msg = "not a size; write it like 512B, 64KiB or 32MiB"
-            raise ValueError(msg)  # noqa: TRY004 - one kind of error for every refused value
+            raise ValueError(msg)
         stripped = text.strip()
         match = _QUANTITY.fullmatch(stripped)
         if match is None:

@@ -20,8 +20,18 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}")
 # Set by the proxy itself, or what frames a message: RFC 9110 §7.6.1, RFC 9112 §6.
 _OWNED = frozenset(
-    ("connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding")
-    + ("upgrade", "proxy-connection", "via")
+    (
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    )
 )
 
 Path = tuple[Key, ...]
@@ -236,6 +246,11 @@ def _routes(config: Config, found: Findings) -> None:
                 found.useless(path, f"never reached: routes[{position}] takes all it matches")
                 break
         earlier.append((n, route.match))
+    _reached(config, found)
+
+
+def _reached(config: Config, found: Findings) -> None:
+    """Pools that nothing leads to."""
     used = {route.pool for route in config.routes} | {config.default_pool}
     if config.routes or len(config.pools) > 1:
         for name in config.pools:

@@ -1,4 +1,4 @@
-"""The engines behind the demo's gateway: simulated ones, or a real model in a process of its own."""
+"""The engines behind the demo: simulated ones, or a real model in a process of its own."""
 
 import asyncio
 import contextlib

@@ -94,7 +94,10 @@ async def _first_reply(console: Console, proxy: Proxy, engines: Engines) -> None
 
 def _invite(console: Console, proxy: Proxy, engines: Engines) -> None:
     url = f"http://{proxy.address}"
-    body = f'{{"model": "{engines.model}", "stream": true, "max_tokens": 20, "messages": [{{"role": "user", "content": "hi"}}]}}'
+    body = (
+        f'{{"model": "{engines.model}", "stream": true, "max_tokens": 20, '
+        '"messages": [{"role": "user", "content": "hi"}]}'
+    )
     console.print("try it:", style="bold")
     command = f"curl -N {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
     _plain(console, command + "\n")

@@ -1,12 +1,17 @@
 """`GET /v1/models` over all pools: ask the endpoints, merge, remember for a while.
 
-One endpoint of each pool that answers is enough. A pool whose endpoints do not answer keeps its
-last answer, else its configured names. Concurrent askers share one round (single flight).
+One endpoint of each pool that answers is enough. A pool without credentials of its own is asked
+with the client's, so lists are kept by those. A pool whose endpoints do not answer keeps its last
+answer, else its configured names. Concurrent askers share one round (single flight).
+
+**Invariant:** a list that one client's authorization opened is never given to another's.
 """
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import cast
 
 import orjson
@@ -20,6 +25,8 @@ _FRESH_S = 10.0
 _TIMEOUT_S = 2.0
 _ENDPOINTS_ASKED_MAX = 3
 _BODY_BYTES_MAX = 4 * 1024 * 1024
+# Clients whose lists are remembered; beyond it the oldest is forgotten.
+_CLIENTS_MAX = 256
 
 Json = dict[str, object]
 Fetch = Callable[[Endpoint, dict[str, str]], Awaitable[bytes]]
@@ -47,8 +54,18 @@ async def fetch(endpoint: Endpoint, headers: dict[str, str]) -> bytes:
     return response.content
 
 
+@dataclass(slots=True)
+class _View:
+    """The list as clients with one authorization see it."""
+
+    pools: dict[str, list[Json]] = field(default_factory=dict)
+    body: bytes = b""
+    fresh_until: float = 0.0
+    round: asyncio.Task[bytes] | None = None
+
+
 class Models:
-    """The merged list of one proxy."""
+    """The merged lists of one proxy."""
 
     def __init__(
         self, fetch_one: Fetch = fetch, clock: Callable[[], float] = time.monotonic
@@ -56,42 +73,53 @@ class Models:
         """Ask by `fetch_one`, age by `clock`."""
         self._fetch = fetch_one
         self._clock = clock
-        self._last: dict[str, list[Json]] = {}
-        self._body = b""
-        self._fresh_until = 0.0
-        self._round: asyncio.Task[bytes] | None = None
+        self._views: dict[bytes, _View] = {}
 
     def forget(self) -> None:
         """After a reload: the next asker gets a new round; old answers stay as a fallback."""
-        self._fresh_until = 0.0
+        for view in self._views.values():
+            view.fresh_until = 0.0
 
-    async def answer(self, config: Config) -> bytes:
+    async def answer(self, config: Config, authorization: bytes | None = None) -> bytes:
         """The list, JSON, at most ten seconds old unless endpoints fail."""
-        if self._body and self._clock() < self._fresh_until:
-            return self._body
-        if self._round is None or self._round.done():
-            self._round = asyncio.create_task(self._ask(config))
-        return await asyncio.shield(self._round)
+        view = self._view(authorization)
+        if view.body and self._clock() < view.fresh_until:
+            return view.body
+        if view.round is None or view.round.done():
+            view.round = asyncio.create_task(self._ask(config, view, authorization))
+        return await asyncio.shield(view.round)
 
-    async def _ask(self, config: Config) -> bytes:
+    def _view(self, authorization: bytes | None) -> _View:
+        key = hashlib.blake2b(authorization or b"", digest_size=16).digest()
+        view = self._views.pop(key, None) or _View()
+        self._views[key] = view
+        while len(self._views) > _CLIENTS_MAX:
+            self._views.pop(next(iter(self._views)))
+        return view
+
+    async def _ask(self, config: Config, view: _View, authorization: bytes | None) -> bytes:
         pools = list(config.pools.items())
-        lists = await asyncio.gather(*(self._pool(name, pool) for name, pool in pools))
-        self._last = {name: found for (name, _), found in zip(pools, lists, strict=True)}
-        self._body = orjson.dumps({"object": "list", "data": _merged(lists)})
-        self._fresh_until = self._clock() + _FRESH_S
-        return self._body
+        asking = (self._pool(name, pool, view, authorization) for name, pool in pools)
+        lists = await asyncio.gather(*asking)
+        view.pools = {name: found for (name, _), found in zip(pools, lists, strict=True)}
+        view.body = orjson.dumps({"object": "list", "data": _merged(lists)})
+        view.fresh_until = self._clock() + _FRESH_S
+        return view.body
 
-    async def _pool(self, name: str, pool: Pool) -> list[Json]:
+    async def _pool(
+        self, name: str, pool: Pool, view: _View, authorization: bytes | None
+    ) -> list[Json]:
         headers = _credentials(pool)
+        if not headers and authorization is not None:
+            headers = {"authorization": authorization.decode("latin-1")}
         for endpoint in pool.endpoints[:_ENDPOINTS_ASKED_MAX]:
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
-                    found = _listed(await self._fetch(endpoint, headers))
+                    return _listed(await self._fetch(endpoint, headers))
             except (OSError, ValueError):
                 continue
-            return found
         configured = [_model(model, name) for model in pool.models]
-        return self._last.get(name) or configured
+        return view.pools.get(name) or configured
 
 
 def _credentials(pool: Pool) -> dict[str, str]:
@@ -112,7 +140,7 @@ def _listed(body: bytes) -> list[Json]:
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(data, list):
         msg = "no list of models"
-        raise ValueError(msg)  # noqa: TRY004 - whatever is wrong with it, it is no list
+        raise ValueError(msg)
     return [
         cast("Json", entry)
         for entry in data

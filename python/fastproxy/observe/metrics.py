@@ -141,7 +141,9 @@ def expose(collector: Collector, accept: str) -> Exposition:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     if "application/openmetrics-text" in accept:
-        return Exposition(openmetrics_format(registry), OPENMETRICS_TYPE)
+        # The library types the other format only.
+        text = openmetrics_format(registry)  # type: ignore[no-untyped-call]
+        return Exposition(text, OPENMETRICS_TYPE)
     return Exposition(text_format(registry), _PLAIN_TYPE)
 
 

@@ -284,7 +284,7 @@ class Proxy:
 
     async def _reply_of(self, ask: _native.Ask) -> Reply:
         if ask.kind == "models":
-            return Reply(200, await self._models.answer(self.config))
+            return Reply(200, await self._models.answer(self.config, ask.authorization))
         if self._api is None:
             return Reply(503, b'{"detail":"starting"}')
         request = Request(

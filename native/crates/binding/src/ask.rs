@@ -48,7 +48,8 @@ impl Ask {
     fn fields<'py>(&self, py: Python<'py>) -> Vec<(String, Bound<'py, PyBytes>)> {
         match &self.question {
             Question::Admin { fields, .. } => {
-                let pair = |(name, value): &(String, Vec<u8>)| (name.clone(), PyBytes::new(py, value));
+                let pair =
+                    |(name, value): &(String, Vec<u8>)| (name.clone(), PyBytes::new(py, value));
                 fields.iter().map(pair).collect()
             }
             Question::Models { .. } => Vec::new(),

@@ -12,10 +12,11 @@ use crate::guard::{guarded, lock, start_error, value_error};
 pub(crate) fn bench_run<'py>(
     py: Python<'py>,
     options: &[u8],
-    progress: Py<PyAny>,
+    progress: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     guarded(|| {
         let options: load::Options = serde_json::from_slice(options).map_err(value_error)?;
+        let progress = progress.unbind();
         let mut raised = None;
         let report = py.detach(|| {
             load::run(&options, &mut |now| {
@@ -23,7 +24,9 @@ pub(crate) fn bench_run<'py>(
                 let called = Python::attach(|py| {
                     py.check_signals()?;
                     let cells = serde_json::to_vec(now).unwrap_or_default();
-                    progress.call1(py, (PyBytes::new(py, &cells),))?.extract::<bool>(py)
+                    progress
+                        .call1(py, (PyBytes::new(py, &cells),))?
+                        .extract::<bool>(py)
                 });
                 called.unwrap_or_else(|error: PyErr| {
                     raised = Some(error);
@@ -67,12 +70,18 @@ impl Engine {
         guarded(|| {
             let options: engine::Options = serde_json::from_slice(options).map_err(value_error)?;
             let handle = engine::start(options).map_err(start_error)?;
-            Ok(Self { handle: Mutex::new(handle) })
+            Ok(Self {
+                handle: Mutex::new(handle),
+            })
         })
     }
 
     fn addresses(&self) -> Vec<String> {
-        lock(&self.handle).addresses().iter().map(ToString::to_string).collect()
+        lock(&self.handle)
+            .addresses()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
@@ -102,13 +111,19 @@ impl Relay {
     fn new(options: &[u8]) -> PyResult<Self> {
         guarded(|| {
             let options: relay::Options = serde_json::from_slice(options).map_err(value_error)?;
-            let handle = relay::start(options).map_err(start_error)?;
-            Ok(Self { handle: Mutex::new(handle) })
+            let handle = relay::start(&options).map_err(start_error)?;
+            Ok(Self {
+                handle: Mutex::new(handle),
+            })
         })
     }
 
     fn addresses(&self) -> Vec<String> {
-        lock(&self.handle).addresses().iter().map(ToString::to_string).collect()
+        lock(&self.handle)
+            .addresses()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     fn stop(&self, py: Python<'_>) -> PyResult<()> {

@@ -3,6 +3,8 @@
 //! Plans and snapshots are kept here only so that a reload that fails can be undone and a replaced
 //! worker starts with what the others run.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -53,7 +55,8 @@ impl Core {
     fn host(&self) -> PyResult<Arc<Host<Engine>>> {
         self.check()?;
         let host = lock(&self.host);
-        host.clone().ok_or_else(|| state_error("the data plane is not running"))
+        host.clone()
+            .ok_or_else(|| state_error("the data plane is not running"))
     }
 
     fn compile(&self, plan: &Plan, generation: u64) -> PyResult<Arc<Snapshot>> {
@@ -67,8 +70,11 @@ impl Core {
         let shared = Arc::clone(&self.shared);
         let newest = Arc::clone(&self.newest);
         Arc::new(move |birth: Birth| {
-            let options =
-                EngineOptions { worker: birth.worker, workers: birth.workers, seed: birth.seed };
+            let options = EngineOptions {
+                worker: birth.worker,
+                workers: birth.workers,
+                seed: birth.seed,
+            };
             let snapshot = Arc::clone(&newest.read().unwrap_or_else(PoisonError::into_inner));
             Engine::new(options, Arc::clone(&shared), snapshot, birth.now)
         })
@@ -116,13 +122,11 @@ impl Core {
                 Some(workers) => u16::try_from(workers).map_err(value_error)?,
                 None => cpus(),
             };
-            let now = clock::now();
-            let seed = options["seed"].as_u64().unwrap_or(now.wall_ns ^ now.mono_ns);
+            let seed = options["seed"].as_u64().unwrap_or_else(random_seed);
             let shared = Arc::new(Shared::new(Host::<Engine>::worker_ids(workers)));
-            let snapshot =
-                Snapshot::compile(&plan, &shared, workers.max(1), 1, clock::mono_ns())
-                    .map(Arc::new)
-                    .map_err(plan_error)?;
+            let snapshot = Snapshot::compile(&plan, &shared, workers.max(1), 1, clock::mono_ns())
+                .map(Arc::new)
+                .map_err(plan_error)?;
             shared.set_generation(1);
             Ok(Self {
                 pid: Pid::this(),
@@ -147,7 +151,11 @@ impl Core {
             let current = lock(&self.current);
             let listeners: Vec<Listen> = current.plan.listeners.iter().map(Listen::from).collect();
             let log = current.plan.access_log.as_deref().map(Target::parse);
-            let options = Options { workers: self.workers, seed: self.seed, ..Options::default() };
+            let options = Options {
+                workers: self.workers,
+                seed: self.seed,
+                ..Options::default()
+            };
             let launch = || Host::launch(options, log.as_ref(), &listeners, self.factory());
             let host = py.detach(launch).map_err(start_error)?;
             if let Some(inline) = host.inline() {
@@ -186,7 +194,12 @@ impl Core {
                 }
             };
             let bound = host.addresses().into_iter();
-            Ok(bound.map(|(name, at)| { let kind = kind(&name); (name, kind, view::address(&at)) }).collect())
+            Ok(bound
+                .map(|(name, at)| {
+                    let kind = kind(&name);
+                    (name, kind, view::address(&at))
+                })
+                .collect())
         })
     }
 
@@ -205,7 +218,10 @@ impl Core {
     fn asks(&self) -> PyResult<Vec<Ask>> {
         guarded(|| {
             let asks = self.host()?.asks().drain();
-            Ok(asks.into_iter().map(|(id, question)| Ask::new(id, question)).collect())
+            Ok(asks
+                .into_iter()
+                .map(|(id, question)| Ask::new(id, question))
+                .collect())
         })
     }
 
@@ -217,7 +233,14 @@ impl Core {
         body: Vec<u8>,
     ) -> PyResult<()> {
         guarded(|| {
-            self.host()?.answer(ask.id, Answer { status, fields, body });
+            self.host()?.answer(
+                ask.id,
+                Answer {
+                    status,
+                    fields,
+                    body,
+                },
+            );
             Ok(())
         })
     }
@@ -291,6 +314,11 @@ impl Core {
     fn reopen_log(&self) -> PyResult<()> {
         guarded(|| self.host()?.reopen_log().map_err(start_error))
     }
+}
+
+/// Another one for each process, from what the standard library seeds its hash tables with.
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// CPUs under affinity and cgroup quota, at least 1.

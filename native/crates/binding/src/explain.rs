@@ -7,6 +7,8 @@ use wire::{Method, RequestHead};
 
 use crate::view;
 
+const PRIORITIES: [&str; 3] = ["high", "normal", "low"];
+
 /// JSON in, JSON out; the error says what is wrong with the question.
 pub(crate) fn explain(snapshot: &Snapshot, request: &[u8], now_ns: u64) -> Result<Vec<u8>, String> {
     let asked: Value = serde_json::from_slice(request).map_err(|error| error.to_string())?;
@@ -44,12 +46,16 @@ fn met(
     let usable = |e: &&engine::shared::EndpointView| {
         e.active && e.ejected_ms_left == 0 && e.in_flight < e.concurrency
     };
-    let best = room.endpoints.iter().filter(usable).min_by(|a, b| a.score.total_cmp(&b.score));
+    let best = room
+        .endpoints
+        .iter()
+        .filter(usable)
+        .min_by(|a, b| a.score.total_cmp(&b.score));
     json!({
         "routes": tried,
         "route": route.name,
         "why": if by_default { "no route matches: default_pool" } else { "first route that matches" },
-        "priority": ["high", "normal", "low"][usize::from(route.class.min(2))],
+        "priority": PRIORITIES[usize::from(route.class.min(2))],
         "body_bytes_max": route.body_bytes_max,
         "pool": view::room(&room),
         "endpoint": best.map(|e| &e.name),
@@ -64,7 +70,8 @@ fn head(asked: &Value) -> Result<RequestHead, String> {
     let method = asked["method"].as_str().unwrap_or("POST");
     head.method = Method::from_bytes(method.as_bytes()).ok_or("method is no token")?;
     let path = asked["path"].as_str().unwrap_or("/");
-    head.set_target(path.as_bytes()).map_err(|violation| violation.to_string())?;
+    head.set_target(path.as_bytes())
+        .map_err(|violation| violation.to_string())?;
     for pair in asked["headers"].as_array().into_iter().flatten() {
         let (Some(name), Some(value)) = (pair[0].as_str(), pair[1].as_str()) else {
             return Err("headers is a list of pairs of strings".to_owned());

@@ -16,7 +16,9 @@ create_exception!(fastproxy._native, StartError, PyOSError);
 pub(crate) fn guarded<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let why = words(&*panic);
-        Err(PyRuntimeError::new_err(format!("a bug in fastproxy, please report it: {why}")))
+        Err(PyRuntimeError::new_err(format!(
+            "a bug in fastproxy, please report it: {why}"
+        )))
     })
 }
 

@@ -46,7 +46,9 @@ impl RequestHead {
     fn headers<'py>(&self, py: Python<'py>) -> Vec<(String, Bound<'py, PyBytes>)> {
         let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let fields = self.head.fields.iter();
-        fields.map(|field| (name(field.name), PyBytes::new(py, field.value))).collect()
+        fields
+            .map(|field| (name(field.name), PyBytes::new(py, field.value)))
+            .collect()
     }
 
     #[getter]
@@ -59,7 +61,11 @@ impl RequestHead {
     }
 
     fn __repr__(&self) -> String {
-        format!("<RequestHead {} {}>", self.head.method.as_str(), self.target())
+        format!(
+            "<RequestHead {} {}>",
+            self.head.method.as_str(),
+            self.target()
+        )
     }
 }
 
@@ -88,7 +94,9 @@ impl Channel {
     #[pyo3(signature = (capacity = 128, bytes_max = 0))]
     fn new(capacity: usize, bytes_max: u64) -> Self {
         let bytes_max = if bytes_max == 0 { u64::MAX } else { bytes_max };
-        Self { inner: Mutex::new(channel::Channel::new(capacity, bytes_max)) }
+        Self {
+            inner: Mutex::new(channel::Channel::new(capacity, bytes_max)),
+        }
     }
 
     #[pyo3(signature = (item, *, priority = 1, size = 0))]
@@ -128,8 +136,19 @@ impl Channel {
     /// Least depth of each bucket and how many sends met it.
     fn depth_histogram(&self) -> Vec<(u64, u64)> {
         let inner = lock(&self.inner);
-        let least = |bucket: usize| if bucket == 0 { 0 } else { 1_u64 << (bucket - 1) };
-        inner.depth_histogram().iter().enumerate().map(|(n, &count)| (least(n), count)).collect()
+        let least = |bucket: usize| {
+            if bucket == 0 {
+                0
+            } else {
+                1_u64 << (bucket - 1)
+            }
+        };
+        inner
+            .depth_histogram()
+            .iter()
+            .enumerate()
+            .map(|(n, &count)| (least(n), count))
+            .collect()
     }
 }
 
@@ -148,10 +167,17 @@ impl Picker {
             return Err(value_error("at least one weight is needed"));
         }
         let inner = Mutex::new(WeightedPicker::new(&weights));
-        Ok(Self { inner, weights: Mutex::new(weights) })
+        Ok(Self {
+            inner,
+            weights: Mutex::new(weights),
+        })
     }
 
     #[pyo3(signature = (excluded = Vec::new()))]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "extracted from a Python list"
+    )]
     fn pick(&self, excluded: Vec<u32>) -> PyResult<Option<usize>> {
         guarded(|| Ok(lock(&self.inner).pick_except(&excluded)))
     }
@@ -162,7 +188,9 @@ impl Picker {
             let mut weights = lock(&self.weights);
             let count = weights.len();
             let Some(old) = weights.get_mut(index) else {
-                return Err(value_error(format!("there is no index {index}: {count} weights")));
+                return Err(value_error(format!(
+                    "there is no index {index}: {count} weights"
+                )));
             };
             *old = weight;
             *lock(&self.inner) = WeightedPicker::new(&weights);

@@ -39,7 +39,11 @@ fn sample(sample: &Sample) -> serde_json::Value {
         .collect();
     match &sample.value {
         Value::Number(value) => json!({"labels": labels, "value": value}),
-        Value::Histogram { buckets, sum, count } => {
+        Value::Histogram {
+            buckets,
+            sum,
+            count,
+        } => {
             // JSON has no infinity: the last bound is null.
             let buckets: Vec<_> = buckets
                 .iter()
@@ -57,9 +61,15 @@ pub(crate) fn state(
     live: &[(WorkerId, usize)],
     now_ns: u64,
 ) -> Vec<u8> {
-    let pools: Vec<_> = snapshot.pools.iter().map(|p| room(&p.room.snapshot(now_ns))).collect();
-    let workers: Vec<_> =
-        live.iter().map(|(id, exchanges)| json!({"worker": id.0, "exchanges": exchanges})).collect();
+    let pools: Vec<_> = snapshot
+        .pools
+        .iter()
+        .map(|p| room(&p.room.snapshot(now_ns)))
+        .collect();
+    let workers: Vec<_> = live
+        .iter()
+        .map(|(id, exchanges)| json!({"worker": id.0, "exchanges": exchanges}))
+        .collect();
     let state = json!({
         "generation": shared.generation(),
         "ready": shared.ready(),
