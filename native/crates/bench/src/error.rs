@@ -68,7 +68,8 @@ impl fmt::Display for Error {
             ),
             Self::Listen { address, source } => write!(
                 f,
-                "cannot listen on {address}: {source}; choose a free port (0 picks one) or another path"
+                "cannot listen on {address}: {source}; choose a free port \
+                (0 picks one) or another path"
             ),
             Self::File { path, source } => {
                 write!(

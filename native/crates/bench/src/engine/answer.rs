@@ -190,7 +190,8 @@ pub(crate) fn preamble(out: &mut Vec<u8>, exchange: &Exchange) {
             let block = json!({"type": "content_block_start", "index": 0,
                 "content_block": {"type": "text", "text": ""}});
             let text = format!(
-                "event: message_start\ndata: {start}\n\nevent: content_block_start\ndata: {block}\n\n"
+                "event: message_start\ndata: {start}\n\n\
+                event: content_block_start\ndata: {block}\n\n"
             );
             chunk(out, &[text.as_bytes()]);
         }
@@ -240,7 +241,10 @@ pub(crate) fn error_ending(out: &mut Vec<u8>, exchange: &Exchange) {
             b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\
             \"message\":\"simulated\"}}\n\n"
         }
-        _ => b"data: {\"error\":{\"message\":\"simulated\",\"type\":\"server_error\",\"code\":500}}\n\n",
+        _ => {
+            b"data: {\"error\":{\"message\":\"simulated\",\"type\":\"server_error\",\
+            \"code\":500}}\n\n"
+        }
     };
     chunk(out, &[text]);
     if exchange.dialect != Dialect::Message {
@@ -293,7 +297,8 @@ pub(crate) fn model_body(
             push(
                 out,
                 format_args!(
-                    "{{\"id\":\"msg_{id:016x}\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\
+                    "{{\"id\":\"msg_{id:016x}\",\"type\":\"message\",\"role\":\"assistant\",\
+                    \"model\":\
                 {model},\"stop_reason\":\"max_tokens\",\"stop_sequence\":null,\"usage\":\
                 {{\"input_tokens\":{},\"output_tokens\":{}}},\"content\":[{{\"type\":\"text\",\
                 \"text\":\"",
@@ -320,7 +325,8 @@ fn embeddings(out: &mut Vec<u8>, exchange: &Exchange, model: &str) {
         push(
             out,
             format_args!(
-                "{comma}{{\"object\":\"embedding\",\"index\":{index},\"embedding\":[0.25,-0.5,0.125,1.0]}}"
+                "{comma}{{\"object\":\"embedding\",\"index\":{index},\
+                \"embedding\":[0.25,-0.5,0.125,1.0]}}"
             ),
         );
     }
@@ -328,7 +334,8 @@ fn embeddings(out: &mut Vec<u8>, exchange: &Exchange, model: &str) {
     push(
         out,
         format_args!(
-            "],\"model\":{model},\"usage\":{{\"prompt_tokens\":{prompt},\"total_tokens\":{prompt}}}}}"
+            "],\"model\":{model},\"usage\":{{\"prompt_tokens\":{prompt},\
+            \"total_tokens\":{prompt}}}}}"
         ),
     );
 }

@@ -31,8 +31,8 @@ pub enum HeadAt {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultShare {
-    /// What happens: `refuse`, `reset:N`, `eof:N`, `cut:N`, `stall:N`, `error:N`, `malformed:N` (after N
-    /// tokens), `status:CODE`, `slow`, `split`, `freeze:MS`.
+    /// What happens: `refuse`, `reset:N`, `eof:N`, `cut:N`, `stall:N`, `error:N`,
+    /// `malformed:N` (after N tokens), `status:CODE`, `slow`, `split`, `freeze:MS`.
     pub fault: String,
     /// Share of the requests, 0 to 1.
     pub ratio: f64,

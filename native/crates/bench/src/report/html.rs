@@ -140,7 +140,8 @@ fn processes(page: &mut String, part: &Part) {
         put(
             page,
             format_args!(
-                "<tr><td>{} ({})</td><td>{:.2}</td><td>{:.2}</td><td>{}</td><td>{}</td><td>{:.1}</td></tr>",
+                "<tr><td>{} ({})</td><td>{:.2}</td><td>{:.2}</td><td>{}</td><td>{}</td>\
+                <td>{:.1}</td></tr>",
                 escape(&process.name),
                 process.pid,
                 process.cpu_us_per_answer,

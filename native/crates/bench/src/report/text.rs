@@ -104,8 +104,10 @@ fn counts(text: &mut String, part: &Part) {
 }
 
 fn times(text: &mut String, part: &Part) {
-    text.push_str(
-        "\n                    count       mean        P50        P90        P99      P99.9        max\n",
+    let heads = ["mean", "P50", "P90", "P99", "P99.9", "max"].map(|head| format!("{head:>10}"));
+    line(
+        text,
+        format_args!("\n{:<14} {:>10} {}", "", "count", heads.join(" ")),
     );
     for (name, summary) in rows(part) {
         row(text, name, summary);
@@ -118,7 +120,8 @@ fn cpu(text: &mut String, part: &Part) {
         line(
             text,
             format_args!(
-                "pid {:<7} {:<14} {:>9.2} us/answer {:>8.2} us/token  user {} ms  system {} ms  rss {:.1} MiB",
+                "pid {:<7} {:<14} {:>9.2} us/answer {:>8.2} us/token  user {} ms  \
+                system {} ms  rss {:.1} MiB",
                 process.pid,
                 process.name,
                 process.cpu_us_per_answer,
@@ -132,7 +135,8 @@ fn cpu(text: &mut String, part: &Part) {
     line(
         text,
         format_args!(
-            "generator              {:>9.2} us/answer {:>8.2} us/token  busy {:.0} %, {} connections opened",
+            "generator              {:>9.2} us/answer {:>8.2} us/token  busy {:.0} %, \
+            {} connections opened",
             part.generator_cpu_us_per_answer,
             part.generator_cpu_us_per_token,
             part.generator_busy * 100.0,
