@@ -76,8 +76,7 @@ native/Cargo.lock: native/Cargo.lock.in tools/cargo_lock.py
 	$(PYTHON) tools/cargo_lock.py thaw
 
 $(VENV)/.native: $(VENV)/.runtime native/Cargo.lock pyproject.toml $(MANIFESTS) $(RUST)
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --skip-install \
-		|| VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked
 	@touch $@
 
 # ---- run it ------------------------------------------------------------------------------------
