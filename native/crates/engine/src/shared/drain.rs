@@ -60,9 +60,6 @@ impl Drain {
             return;
         };
         self.at_ns = now_ns;
-        if self.saturated {
-            self.saturated_ns += elapsed_ns;
-        }
         let age_ns = now_ns - self.epoch_at_ns;
         let enough = self.released_units >= EPOCH_RELEASES * UNIT;
         let epoch_ns = if enough { EPOCH_NS } else { EPOCH_NS_MAX };
@@ -72,5 +69,78 @@ impl Drain {
             self.saturated_ns >>= halvings;
             self.epoch_at_ns = now_ns;
         }
+        if self.saturated {
+            // What just passed is not halved, so that a stall is seen; an epoch of it says enough.
+            self.saturated_ns += elapsed_ns.min(EPOCH_NS_MAX);
+        }
+        debug_assert!(self.saturated_ns <= 3 * EPOCH_NS_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MS;
+
+    fn per_s(drain: &mut Drain, now_ns: u64) -> Option<f64> {
+        drain.release_ns(now_ns).map(|ns| SECOND as f64 / ns)
+    }
+
+    #[test]
+    fn finds_a_steady_rate_within_ten_releases_and_follows_it() {
+        let mut drain = Drain::default();
+        drain.set_saturated(true, 0);
+        let mut now_ns = 0;
+        for (rate, seconds) in [(400, 3), (50, 8), (2_000, 6)] {
+            for n in 0..rate * seconds {
+                now_ns += SECOND / rate;
+                drain.release(now_ns);
+                if now_ns < SECOND && n >= 10 {
+                    assert!((per_s(&mut drain, now_ns).unwrap() - 400.0).abs() < 60.0);
+                }
+            }
+            let found = per_s(&mut drain, now_ns).unwrap();
+            assert!((found / rate as f64 - 1.0).abs() < 0.1, "{found} of {rate}");
+        }
+    }
+
+    #[test]
+    fn unsaturated_time_counts_for_nothing_and_is_forgotten_slowly() {
+        let mut drain = Drain::default();
+        let mut now_ns = 0;
+        for _ in 0..1_000 {
+            drain.set_saturated(true, now_ns);
+            now_ns += 2 * MS;
+            drain.release(now_ns);
+            drain.set_saturated(false, now_ns);
+            now_ns += 8 * MS;
+            drain.release(now_ns);
+        }
+        assert!((per_s(&mut drain, now_ns).unwrap() - 500.0).abs() < 25.0);
+        assert_eq!(per_s(&mut drain, now_ns + 60 * SECOND), None);
+    }
+
+    #[test]
+    fn a_stall_lowers_the_rate_within_seconds() {
+        let mut drain = Drain::default();
+        drain.set_saturated(true, 0);
+        (0..1_200).for_each(|n| drain.release(n * SECOND / 400));
+        let rate = |drain: &mut Drain, after_s: u64| per_s(drain, (3 + after_s) * SECOND).unwrap();
+        assert!(rate(&mut drain, 0) > 350.0);
+        assert!(rate(&mut drain, 2) < 250.0);
+        assert!(rate(&mut drain, 20) < 60.0);
+        assert!(rate(&mut drain, 100) <= 0.2);
+    }
+
+    #[test]
+    fn is_unknown_until_something_was_seen() {
+        let mut drain = Drain::default();
+        drain.set_saturated(true, SECOND);
+        (0..7).for_each(|n| drain.release(SECOND + n * MS));
+        assert_eq!(per_s(&mut drain, SECOND + 10 * MS), None);
+        assert!(per_s(&mut drain, SECOND + KNOWN_NS).is_some());
+        // A clock that goes backwards changes nothing.
+        drain.release(0);
+        assert!(per_s(&mut drain, 0).is_some());
     }
 }
