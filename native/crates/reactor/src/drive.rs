@@ -74,7 +74,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts the workers. `shared` must know `Host::worker_ids(options.workers)` workers: ids go
+    /// Starts the workers. `shared` must know `worker_ids(options.workers)` workers: ids go
     /// beyond `options.workers` when a worker is replaced.
     pub fn start(
         options: Options,

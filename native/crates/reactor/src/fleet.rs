@@ -21,7 +21,7 @@ use socket2::Socket;
 
 use crate::acceptor::{Order, Orders};
 use crate::asks::Asks;
-use crate::limits::{MAILBOX_SOCKETS_MAX, SPARE_WORKERS};
+use crate::limits::MAILBOX_SOCKETS_MAX;
 use crate::mailbox::{Mailbox, Wake};
 use crate::recorder::Recorder;
 use crate::socket::SocketOptions;
@@ -133,7 +133,7 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn new(options: Options, asks: Asks, recorder: Recorder<Record>) -> Self {
-        let slots = usize::from(options.workers.max(1) + SPARE_WORKERS);
+        let slots = usize::from(crate::host::worker_ids(options.workers));
         Self {
             options,
             asks,

@@ -57,6 +57,11 @@ struct Bound {
     address: Address,
 }
 
+/// Worker ids that a machine may meet: those asked for, and spares for replaced workers.
+pub fn worker_ids(workers: u16) -> u16 {
+    workers.max(1) + SPARE_WORKERS
+}
+
 /// A running data plane. Dropping it stops it, without waiting.
 pub struct Host<M: Machine> {
     fleet: Arc<Fleet>,
@@ -70,9 +75,9 @@ pub struct Host<M: Machine> {
 type Enrolled = (WorkerId, Arc<crate::fleet::Slot>);
 
 impl<M: Machine + 'static> Host<M> {
-    /// Worker ids that a machine may meet: those asked for, and spares for replaced workers.
+    /// As the function of that name.
     pub fn worker_ids(workers: u16) -> u16 {
-        workers.max(1) + SPARE_WORKERS
+        worker_ids(workers)
     }
 
     /// Binds all listeners, then starts the threads, then accepts. Nothing is left behind when it

@@ -33,7 +33,7 @@ mod worker;
 
 pub use drive::Proxy;
 pub use fleet::{Birth, Factory, Options};
-pub use host::{Host, StartError};
+pub use host::{Host, StartError, worker_ids};
 pub use listener::{Listen, ListenError};
 pub use machine::Machine;
 pub use socket::{Keepalive, SocketOptions};

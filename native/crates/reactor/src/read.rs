@@ -101,7 +101,11 @@ impl<M: Machine> Driver<M> {
         conn.connecting = false;
         conn.blocked = false;
         match conn.socket.take_error() {
-            Ok(None) => self.tell(id, budget, |_| Input::Connected(id, Ok(()))),
+            Ok(None) => {
+                // The machine may have written ahead.
+                self.connections.mark(id);
+                self.tell(id, budget, |_| Input::Connected(id, Ok(())));
+            }
             Ok(Some(error)) | Err(error) => {
                 self.connections.remove(id);
                 let error = socket::dial_error(&error);

@@ -86,6 +86,10 @@ pub(crate) struct Driver<M> {
     pub(crate) scratch: Box<[u8]>,
     pub(crate) flushing: Vec<ConnId>,
     fresh: Vec<(Socket, Accepted)>,
+    #[expect(
+        clippy::vec_box,
+        reason = "the machine makes boxes: a batch moves pointers only"
+    )]
     records: Vec<Box<Record>>,
     /// Whose input the machine works on: it is closed if the machine panics.
     pub(crate) current: Option<ConnId>,

@@ -72,19 +72,23 @@ fn birth(fleet: &Fleet, worker: engine::ids::WorkerId) -> Birth {
 
 fn run<M: Machine + 'static>(mut driver: Driver<M>, factory: &Factory<M>) {
     let mut panics = 0;
-    while !driver.stopped && !(driver.retired && driver.drained()) {
-        match catch_unwind(AssertUnwindSafe(|| driver.turn(true))) {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => {
-                driver.fleet.count_bug();
-                panics += 1;
-                if panics >= PANICS_MAX && driver.retired {
-                    return;
-                }
-                driver.fell();
-                driver.retire(factory);
-            }
+    loop {
+        if driver.stopped || (driver.retired && driver.drained()) {
+            return;
         }
+        if matches!(
+            catch_unwind(AssertUnwindSafe(|| driver.turn(true))),
+            Ok(Ok(()))
+        ) {
+            continue;
+        }
+        driver.fleet.count_bug();
+        panics += 1;
+        if panics >= PANICS_MAX && driver.retired {
+            return;
+        }
+        driver.fell();
+        driver.retire(factory);
     }
 }
 

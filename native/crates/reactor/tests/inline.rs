@@ -1,4 +1,8 @@
 //! The driver without a thread, under a plain poll loop such as an event loop of Python has.
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code outside of the test functions"
+)]
 
 mod common;
 

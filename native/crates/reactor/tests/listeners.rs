@@ -1,4 +1,8 @@
 //! Addresses: binding, errors that help, reload, descriptors running out.
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code outside of the test functions"
+)]
 
 mod common;
 

@@ -1,4 +1,8 @@
 //! The recorder by itself: lines, rotation, drops, errors.
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code outside of the test functions"
+)]
 
 mod common;
 

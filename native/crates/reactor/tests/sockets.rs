@@ -1,4 +1,8 @@
 //! One worker, real sockets: bytes, back-pressure, ends of connections, dials.
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code outside of the test functions"
+)]
 
 mod common;
 

@@ -1,4 +1,8 @@
 //! Several workers: mail between them, balance, bugs and replacements, drain.
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code outside of the test functions"
+)]
 
 mod common;
 

@@ -172,9 +172,8 @@ impl<B: Behaviour> Machine for Scripted<B> {
                 self.behaviour.connected(at, id, outcome);
             }
             Input::Mail(Mail::Drain { .. }) => at.draining = true,
-            Input::Mail(Mail::Stop) => {}
+            Input::Tick | Input::Mail(Mail::Stop) => {}
             Input::Mail(mail) => self.behaviour.mail(at, mail),
-            Input::Tick => {}
         }
     }
 
