@@ -16,7 +16,7 @@ from benches.harness.results import text
 from benches.peers import PEERS
 from benches.scenarios import SCENARIOS
 
-ALL = "fastproxy,relay,nginx,haproxy,envoy,vllm_router,smg"
+ALL = "fastproxy,relay,nginx,nginx_system,haproxy,envoy,vllm_router,smg"
 
 
 def arguments() -> argparse.Namespace:

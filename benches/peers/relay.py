@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benches.harness import native
-from benches.harness.processes import Child, StartError
+from benches.harness.processes import Child
 from benches.peers.base import Launch, Needs, Peer
 
 
 class Relay(Peer):
-    """One engine, one dial for each client connection, no parsing."""
+    """One dial for each client connection, no parsing."""
 
     name = "relay"
     title = "byte relay"
@@ -24,10 +24,8 @@ class Relay(Peer):
     ) -> Launch:
         """Its options are one JSON document."""
         del directory, needs
-        if len(engines) != 1:
-            raise StartError("the relay has one engine")
         address = f"127.0.0.1:{port}"
-        options = json.dumps({"listen": [address], "to": engines[0]})
+        options = json.dumps({"listen": [address], "upstream": list(engines)})
         return Launch(native.command("relay", options), address)
 
     def ready(self, child: Child, launch: Launch) -> None:

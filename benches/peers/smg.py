@@ -21,7 +21,7 @@ class Smg(Peer):
         try:
             return metadata.version("smg")
         except metadata.PackageNotFoundError:
-            raise Absent("pip install smg==1.13.0 (see benches/requirements.txt)") from None
+            raise Absent("not installed: `make bench` does it (requirements/bench.txt)") from None
 
     def launch(
         self, directory: Path, port: int, engines: Sequence[str], needs: Needs

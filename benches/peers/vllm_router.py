@@ -21,7 +21,7 @@ class VllmRouter(Peer):
         try:
             return metadata.version("vllm-router")
         except metadata.PackageNotFoundError:
-            raise Absent("pip install vllm-router==0.1.17 (see benches/requirements.txt)") from None
+            raise Absent("not installed: `make bench` does it (requirements/bench.txt)") from None
 
     def launch(
         self, directory: Path, port: int, engines: Sequence[str], needs: Needs

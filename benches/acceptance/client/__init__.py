@@ -1,0 +1,1 @@
+"""What bar 2 asks of the official client."""
