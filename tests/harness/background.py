@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -31,6 +31,7 @@ class Background:
         """End the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
 
 
 @contextlib.contextmanager
@@ -64,13 +65,3 @@ def in_background(
     finally:
         background._loop.call_soon_threadsafe(done.set)  # noqa: SLF001
         background.stop()
-
-
-@contextlib.asynccontextmanager
-async def both(
-    first: "contextlib.AbstractAsyncContextManager[T]",
-    then: Callable[[T], "contextlib.AbstractAsyncContextManager[object]"],
-) -> AsyncIterator[tuple[T, object]]:
-    """Two context managers, the second made from the first."""
-    async with first as one, then(one) as two:
-        yield one, two

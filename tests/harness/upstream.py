@@ -80,8 +80,9 @@ class Peer:
         await self.writer.drain()
 
     async def fin(self) -> None:
-        """Close our sending side."""
-        self.writer.write_eof()
+        """Close our sending side, if the peer is still there."""
+        with contextlib.suppress(OSError):
+            self.writer.write_eof()
 
     def reset(self) -> None:
         """End with RST."""
