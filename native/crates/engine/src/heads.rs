@@ -11,7 +11,7 @@ use crate::shared::Endpoint;
 use crate::snapshot::{HostPolicy, Pool};
 use wire::h1::encode;
 use wire::hop::{self, ConnectionNames};
-use wire::{Body, Name, ResponseHead};
+use wire::{Body, Fields, Name, ResponseHead};
 
 /// Prefix of our own headers, which no client may set.
 const OURS: &[u8] = b"x-fastproxy-";
@@ -67,7 +67,7 @@ pub(crate) fn request(
     if head.websocket {
         put(out, b"connection", b"upgrade");
         put(out, b"upgrade", b"websocket");
-    } else if head.fields.find(Name::Te).is_some_and(|te| te.eq_ignore_ascii_case(b"trailers")) {
+    } else if hop::accepts_trailers(&head.fields) {
         put(out, b"te", b"trailers");
     }
     match head.body {
@@ -243,6 +243,15 @@ fn expose(out: &mut Vec<u8>, exchange: &Exchange) {
         }
         put(out, b"server-timing", &text);
     }
+}
+
+/// The trailer fields that may pass (RFC 9110 §6.5.1); `None` if there are none.
+pub(crate) fn trailers(fields: &Fields) -> Option<Box<Fields>> {
+    let mut kept = Fields::new();
+    for field in fields.iter().filter(|f| hop::trailer_allowed(f.name)) {
+        kept.push(field.name, field.value);
+    }
+    (!kept.is_empty()).then(|| Box::new(kept))
 }
 
 /// The fields of an error response of ours, owned for the length of one reply.

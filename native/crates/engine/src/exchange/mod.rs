@@ -31,7 +31,7 @@ use crate::scan::BodyScan;
 use crate::shared::{Endpoint, Grant, Ticket};
 use crate::snapshot::{Dialect, Listener, Pool, Route};
 use crate::timer::TimerSlot;
-use wire::{RequestHead, ResponseHead};
+use wire::{Fields, RequestHead, ResponseHead};
 
 pub(crate) use account::{Marks, Tally};
 pub use account::{Reservation, Unit};
@@ -97,6 +97,8 @@ pub(crate) struct RequestBody {
     pub(crate) complete: bool,
     /// Bytes charged to the process's budget of held bodies.
     pub(crate) charged: u64,
+    /// Allow-listed trailer fields of a chunked request.
+    pub(crate) trailers: Option<Box<Fields>>,
     /// Reading the client was stopped because the upstream is slower.
     pub(crate) paused: bool,
 }
@@ -140,6 +142,8 @@ pub(crate) struct Response {
     pub(crate) tail: Vec<u8>,
     /// The tail outgrew its bound and flows through as it comes.
     pub(crate) oversize: bool,
+    /// Allow-listed trailer fields, for a client that said `TE: trailers`.
+    pub(crate) trailers: Option<Box<Fields>>,
     /// The client's connection closes after this response.
     pub(crate) close: bool,
     /// The upstream connection was paused because the client is slower.

@@ -9,6 +9,7 @@ use super::{Exchange, Phase, Step};
 use crate::conn::{Client, ClientMode, Conn};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
+use crate::heads;
 use crate::ids::{ConnId, ExchangeId};
 use crate::limits;
 use crate::metrics::Metric;
@@ -140,7 +141,13 @@ impl Engine {
                 }
             }
             Event::End => return self.request_end(id, touched),
-            Event::Interim | Event::Trailers(_) => {}
+            Event::Trailers(trailers) => {
+                let exchange = self.conns.get(id).and_then(Conn::client).and_then(|c| c.exchange);
+                if let Some(exchange) = exchange.and_then(|e| self.exchanges.get_mut(e)) {
+                    exchange.body.trailers = heads::trailers(&trailers);
+                }
+            }
+            Event::Interim => {}
         }
         self.conns.get(id).is_some()
     }

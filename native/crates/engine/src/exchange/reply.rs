@@ -186,7 +186,8 @@ impl Engine {
             && exchange.head.method != Method::Head
             && let Some(conn) = self.conns.get_mut(id)
         {
-            encode::last_chunk(conn.out.writer(&mut self.spares), None);
+            let out = conn.out.writer(&mut self.spares);
+            encode::last_chunk(out, exchange.response.trailers.as_deref());
             self.mark(id);
         }
         let keep = clean && self.may_keep(exchange);

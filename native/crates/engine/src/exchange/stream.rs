@@ -46,7 +46,11 @@ impl Engine {
                 Ok(Some(Event::Head)) => self.response_head(&mut exchange, &mut head, id),
                 Ok(Some(Event::Interim)) => self.response_interim(&exchange, &head),
                 Ok(Some(Event::Data(data))) => self.response_data(&mut exchange, data),
-                Ok(Some(Event::Trailers(_))) => {}
+                Ok(Some(Event::Trailers(trailers))) => {
+                    if wire::hop::accepts_trailers(&exchange.head.fields) {
+                        exchange.response.trailers = heads::trailers(&trailers);
+                    }
+                }
                 Ok(Some(Event::End)) => {
                     ended = true;
                     self.response_end(&mut exchange);

@@ -162,7 +162,8 @@ impl Engine {
         if body.complete && body.sent == body.held.len() {
             attempt.request_done = true;
             if chunked {
-                encode::last_chunk(conn.out.writer(&mut self.spares), None);
+                let out = conn.out.writer(&mut self.spares);
+                encode::last_chunk(out, body.trailers.as_deref());
             }
         }
         let resume = body.paused && body.held.len() - body.sent < limits::QUEUE_BYTES_LOW;
