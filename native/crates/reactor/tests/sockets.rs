@@ -109,7 +109,7 @@ enum Seen {
 struct Watcher {
     seen: Sender<Seen>,
     pause: bool,
-    commands: Option<Receiver<fn(&mut Table, ConnId)>>,
+    commands: Option<Receiver<Command>>,
     last: Option<ConnId>,
 }
 
@@ -230,7 +230,7 @@ fn a_fin_behind_unread_bytes_is_told_ahead_and_again_in_its_place() {
     client.write_all(&[0; 1000]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(next(&seen), Seen::FinAhead);
-    commands.send(|at, id| at.resume(id)).unwrap();
+    commands.send(Table::resume).unwrap();
     assert_eq!(next(&seen), Seen::Bytes(1000));
     assert_eq!(next(&seen), Seen::Closed(Closed::Eof));
     end(&host);
@@ -273,7 +273,7 @@ fn paused_bytes_stay_in_the_kernel_and_none_is_lost() {
         "nothing while paused"
     );
     assert!(!writer.is_finished(), "the kernel pushes back");
-    commands.send(|at, id| at.resume(id)).unwrap();
+    commands.send(Table::resume).unwrap();
     let mut got = 0;
     while got < sent {
         match next(&seen) {
@@ -305,7 +305,7 @@ fn the_last_answer_arrives_although_request_bytes_are_unread() {
     for size in [10, 300_000] {
         let mut client = connect(port(&host));
         opened(&seen);
-        client.write_all(&[0; 20_000]).unwrap();
+        client.write_all(&vec![0; 20_000]).unwrap();
         if size == 10 {
             commands
                 .send(|at, id| at.close(id, How::Flush(vec![1; 10])))
@@ -316,7 +316,7 @@ fn the_last_answer_arrives_although_request_bytes_are_unread() {
                 .unwrap();
         }
         std::thread::sleep(Duration::from_millis(50));
-        client.write_all(&[0; 20_000]).unwrap();
+        client.write_all(&vec![0; 20_000]).unwrap();
         let mut back = Vec::new();
         client
             .read_to_end(&mut back)
