@@ -48,6 +48,10 @@ pub struct Engine {
     pub(crate) exchanges: Table<ExchangeId, Box<Exchange>>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) spares: Spares,
+    #[expect(
+        clippy::vec_box,
+        reason = "exchanges live in boxes: a spare one moves a pointer"
+    )]
     pub(crate) spare_exchanges: Vec<Box<Exchange>>,
     pub(crate) request_head: RequestHead,
     pub(crate) response_head: ResponseHead,
@@ -66,20 +70,17 @@ pub struct Engine {
 
 impl Engine {
     /// A worker with no connection yet.
-    pub fn new(
-        options: Options,
-        shared: Arc<Shared>,
-        snapshot: Arc<Snapshot>,
-        now: Now,
-    ) -> Self {
-        let cells = shared.metrics.block(options.worker, crate::metrics::Scope::Worker, &[]);
+    pub fn new(options: Options, shared: Arc<Shared>, snapshot: Arc<Snapshot>, now: Now) -> Self {
+        let cells = shared
+            .metrics
+            .block(options.worker, crate::metrics::Scope::Worker, &[]);
         let mut engine = Self {
             worker: options.worker,
             shared,
             now,
             random: Random::new(options.seed),
             timers: Timers::new(now.mono_ns),
-            snapshot: Arc::clone(&snapshot),
+            snapshot,
             conns: Table::new(),
             exchanges: Table::new(),
             outputs: VecDeque::new(),
@@ -96,13 +97,18 @@ impl Engine {
             draining: None,
             drain_cut: false,
         };
-        engine.locals.apply(&snapshot, &engine.shared, options.worker);
+        engine
+            .locals
+            .apply(&engine.snapshot, &engine.shared, options.worker);
         engine
     }
 
     /// Starts a turn.
     pub fn begin(&mut self, now: Now) {
-        debug_assert!(now.mono_ns >= self.now.mono_ns, "the driver's clock is monotonic");
+        debug_assert!(
+            now.mono_ns >= self.now.mono_ns,
+            "the driver's clock is monotonic"
+        );
         self.now = now;
     }
 
@@ -157,7 +163,9 @@ impl Engine {
 
     /// `bytes` of `pending` were sent; `after_ns` is the monotonic clock after the send.
     pub fn wrote(&mut self, id: ConnId, bytes: usize, after_ns: u64) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
         conn.dirty = false;
         conn.out.advance(bytes, &mut self.spares);
         if bytes > 0 {
@@ -167,13 +175,16 @@ impl Engine {
         if conn.tokens_unsent > 0 {
             let delay_ns = after_ns.saturating_sub(self.now.mono_ns);
             let tokens = std::mem::take(&mut conn.tokens_unsent);
-            self.cells.observe_n(Metric::TokenDelay, delay_ns, u64::from(tokens));
+            self.cells
+                .observe_n(Metric::TokenDelay, delay_ns, u64::from(tokens));
         }
         if is_client {
             self.client_cells(id, |cells| cells.add(Metric::ClientBytesOut, bytes as u64));
             self.client_wrote(id);
         } else {
-            self.upstream_cells(id, |cells| cells.add(Metric::UpstreamBytesOut, bytes as u64));
+            self.upstream_cells(id, |cells| {
+                cells.add(Metric::UpstreamBytesOut, bytes as u64);
+            });
             self.upstream_wrote(id);
         }
         self.resume();
@@ -218,9 +229,13 @@ impl Engine {
     }
 
     fn read(&mut self, id: ConnId, bytes: &[u8]) {
-        let Some(conn) = self.conns.get(id) else { return };
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
         if matches!(conn.side, Side::Client(_)) {
-            self.client_cells(id, |cells| cells.add(Metric::ClientBytesIn, bytes.len() as u64));
+            self.client_cells(id, |cells| {
+                cells.add(Metric::ClientBytesIn, bytes.len() as u64);
+            });
             self.client_read(id, bytes);
         } else {
             let count = bytes.len() as u64;
@@ -230,7 +245,9 @@ impl Engine {
     }
 
     fn closed(&mut self, id: ConnId, closed: Closed) {
-        let Some(conn) = self.conns.get(id) else { return };
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
         if matches!(conn.side, Side::Client(_)) {
             self.client_closed(id, closed);
         } else {
@@ -239,7 +256,9 @@ impl Engine {
     }
 
     fn conn_timer(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
         conn.timer = crate::timer::TimerSlot::default();
         if matches!(conn.side, Side::Client(_)) {
             self.client_timer(id);
@@ -267,7 +286,7 @@ impl Engine {
 
     fn answered(&mut self, id: ExchangeId, answer: Answer) {
         if let Some(mut exchange) = self.exchanges.take(id) {
-            self.control_answered(&mut exchange, answer);
+            self.control_answered(&mut exchange, &answer);
             self.put_exchange(exchange);
         }
     }
@@ -275,11 +294,17 @@ impl Engine {
     /// Delivers permits that a release handed on: to another worker by mail, to this one at the
     /// end of the input (an exchange in hand may itself be the one that is woken).
     pub(crate) fn deliver(&mut self, wake: Wake) {
-        for Woken { worker, exchange, grant } in wake {
+        for Woken {
+            worker,
+            exchange,
+            grant,
+        } in wake
+        {
             if worker == self.worker {
                 self.grants.push_back((exchange, grant));
             } else {
-                self.outputs.push_back(Output::Mail(worker, Mail::Grant { exchange, grant }));
+                self.outputs
+                    .push_back(Output::Mail(worker, Mail::Grant { exchange, grant }));
             }
         }
     }
@@ -311,7 +336,9 @@ impl Engine {
 
     /// Ends a connection and forgets it.
     pub(crate) fn close(&mut self, id: ConnId, how: How) {
-        let Some(mut conn) = self.conns.remove(id) else { return };
+        let Some(mut conn) = self.conns.remove(id) else {
+            return;
+        };
         self.timers.cancel(&mut conn.timer);
         let how = match how {
             How::Flush(_) => How::Flush(conn.out.take()),
@@ -351,7 +378,10 @@ impl Engine {
 
     /// Counts for the pool of an exchange, if it has one.
     pub(crate) fn pool_cells(&self, exchange: &Exchange) -> Option<&Arc<Cells>> {
-        exchange.pool.as_ref().map(|_| &self.locals.local(exchange.local).cells)
+        exchange
+            .pool
+            .as_ref()
+            .map(|_| &self.locals.local(exchange.local).cells)
     }
 
     /// Parses bytes that waited behind an exchange that ended.

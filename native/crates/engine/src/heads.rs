@@ -39,9 +39,8 @@ pub(crate) fn request(
         encode::request_line(out, head.method.as_str(), &target);
     }
     let host = match &pool.host {
-        HostPolicy::Endpoint => endpoint.authority.as_bytes(),
         HostPolicy::Client if !head.authority().is_empty() => head.authority(),
-        HostPolicy::Client => endpoint.authority.as_bytes(),
+        HostPolicy::Client | HostPolicy::Endpoint => endpoint.authority.as_bytes(),
         HostPolicy::Literal(name) => name.as_bytes(),
     };
     put(out, b"host", host);
@@ -49,17 +48,20 @@ pub(crate) fn request(
     let stream = exchange.wants_stream();
     for field in head.fields.iter() {
         let passes = match field.known {
-            Name::Host | Name::ContentLength | Name::Expect | Name::Via | Name::XRequestId => false,
+            Name::Host
+            | Name::ContentLength
+            | Name::Expect
+            | Name::Via
+            | Name::XRequestId
+            | Name::XForwardedFor
+            | Name::XForwardedProto
+            | Name::XForwardedHost => false,
             Name::AcceptEncoding => !stream,
-            Name::XForwardedFor | Name::XForwardedProto | Name::XForwardedHost => false,
             Name::XForwardedPort | Name::XRealIp | Name::Forwarded => exchange.trusted,
             Name::Other => exchange.trusted || !field.name.starts_with(OURS),
             known => !hop::is_hop_by_hop(known),
         };
-        if passes
-            && !listed.lists(&field)
-            && !pool.request_headers.drops(field.known, field.name)
-        {
+        if passes && !listed.lists(&field) && !pool.request_headers.drops(field.known, field.name) {
             encode::field_unchecked(out, field);
         }
     }
@@ -88,7 +90,7 @@ fn strip<'a>(target: &'a [u8], prefix: &[u8]) -> &'a [u8] {
     }
     match target.strip_prefix(prefix) {
         Some(rest) if rest.first() == Some(&b'/') => rest,
-        Some(rest) if rest.is_empty() => b"/",
+        Some([]) => b"/",
         _ => target,
     }
 }
@@ -119,7 +121,11 @@ fn forwarding(out: &mut Vec<u8>, exchange: &Exchange, via: &[u8]) {
     if !text.is_empty() {
         put(out, b"x-forwarded-for", &text);
     }
-    put(out, b"x-forwarded-proto", known(Name::XForwardedProto).unwrap_or(b"http"));
+    put(
+        out,
+        b"x-forwarded-proto",
+        known(Name::XForwardedProto).unwrap_or(b"http"),
+    );
     let host = known(Name::XForwardedHost).unwrap_or(exchange.head.authority());
     if !host.is_empty() {
         put(out, b"x-forwarded-host", host);
@@ -134,29 +140,24 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
 }
 
 /// The upstream's response as the client sees it.
-pub(crate) fn response(
-    out: &mut Vec<u8>,
-    exchange: &Exchange,
-    pool: &Pool,
-    via: &[u8],
-) {
+pub(crate) fn response(out: &mut Vec<u8>, exchange: &Exchange, pool: &Pool, via: &[u8]) {
     let head = &exchange.response.head;
     encode::status_line(out, head.status);
-    let cors = exchange.listener.as_ref().is_some_and(|l| l.plan.cors.is_some());
+    let cors = exchange
+        .listener
+        .as_ref()
+        .is_some_and(|l| l.plan.cors.is_some());
     let sse = exchange.response.sse;
     let listed = ConnectionNames::of(&head.fields).unwrap_or_default();
     for field in head.fields.iter() {
         let passes = match field.known {
             Name::ContentLength => exchange.response.framing == Framing::None,
-            Name::XRequestId | Name::Via => false,
+            Name::XRequestId | Name::Via | Name::EndpointLoadMetrics => false,
             Name::XAccelBuffering => !sse,
-            Name::EndpointLoadMetrics => false,
             Name::Other => !(cors && field.name.starts_with(b"access-control-")),
             known => !hop::is_hop_by_hop(known),
         };
-        if passes
-            && !listed.lists(&field)
-            && !pool.response_headers.drops(field.known, field.name)
+        if passes && !listed.lists(&field) && !pool.response_headers.drops(field.known, field.name)
         {
             encode::field_unchecked(out, field);
         }
@@ -228,7 +229,11 @@ pub(crate) fn response_extras(out: &mut Vec<u8>, exchange: &Exchange) {
 fn expose(out: &mut Vec<u8>, exchange: &Exchange) {
     use std::io::Write;
     if let Some(attempt) = &exchange.attempt {
-        put(out, b"x-fastproxy-endpoint", attempt.endpoint.name.as_bytes());
+        put(
+            out,
+            b"x-fastproxy-endpoint",
+            attempt.endpoint.name.as_bytes(),
+        );
     }
     let marks = &exchange.marks;
     let ms = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e6;
@@ -262,7 +267,13 @@ pub(crate) struct FailureFields {
 
 impl FailureFields {
     /// Fills in what the failure calls for: retry times, rate limits, allowed methods.
-    pub(crate) fn set(&mut self, failure: &Failure, retry_ms: Option<u64>, exchange: &Exchange, now_ns: u64) {
+    pub(crate) fn set(
+        &mut self,
+        failure: &Failure,
+        retry_ms: Option<u64>,
+        exchange: &Exchange,
+        now_ns: u64,
+    ) {
         if let Some(ms) = retry_ms {
             self.push(b"retry-after", ms.div_ceil(1000).max(1).to_string());
             self.push(b"retry-after-ms", ms.max(1).to_string());
@@ -271,7 +282,10 @@ impl FailureFields {
             self.push(b"x-should-retry", retry.to_string());
         }
         if failure.kind.status() == 405 {
-            self.push(b"allow", "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS".to_owned());
+            self.push(
+                b"allow",
+                "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS".to_owned(),
+            );
         }
         if failure.kind.status() == 429
             && let Some(pool) = &exchange.pool
@@ -280,7 +294,10 @@ impl FailureFields {
             let (limit, remaining, reset_s) = (rate.limit, rate.remaining, rate.reset_s);
             let policy = format!("\"{}\";q={limit};qu=\"concurrent-requests\"", pool.name);
             self.push(b"ratelimit-policy", policy);
-            self.push(b"ratelimit", format!("\"{}\";r={remaining};t={reset_s}", pool.name));
+            self.push(
+                b"ratelimit",
+                format!("\"{}\";r={remaining};t={reset_s}", pool.name),
+            );
         }
     }
 

@@ -48,7 +48,7 @@ pub enum DialError {
 }
 
 /// A socket that a listener accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Accepted {
     /// The listener it came from.
     pub listener: ListenerId,

@@ -49,7 +49,12 @@ pub(crate) struct Table<K, T> {
 
 impl<K: Key, T> Table<K, T> {
     pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), len: 0, key: std::marker::PhantomData }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+            key: std::marker::PhantomData,
+        }
     }
 
     /// Occupied slots.
@@ -69,24 +74,40 @@ impl<K: Key, T> Table<K, T> {
         }
         let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 slots by limits");
         let key = K::new(index, 1);
-        self.slots.push(Slot { generation: 1, occupied: true, value: Some(make(key)) });
+        self.slots.push(Slot {
+            generation: 1,
+            occupied: true,
+            value: Some(make(key)),
+        });
         key
     }
 
     pub(crate) fn get(&self, key: K) -> Option<&T> {
         let slot = self.slots.get(key.index() as usize)?;
-        if slot.generation == key.generation() { slot.value.as_ref() } else { None }
+        if slot.generation == key.generation() {
+            slot.value.as_ref()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.index() as usize)?;
-        if slot.generation == key.generation() { slot.value.as_mut() } else { None }
+        if slot.generation == key.generation() {
+            slot.value.as_mut()
+        } else {
+            None
+        }
     }
 
     /// Takes the value out for the length of one call; `put` brings it back.
     pub(crate) fn take(&mut self, key: K) -> Option<T> {
         let slot = self.slots.get_mut(key.index() as usize)?;
-        if slot.generation == key.generation() { slot.value.take() } else { None }
+        if slot.generation == key.generation() {
+            slot.value.take()
+        } else {
+            None
+        }
     }
 
     /// Brings a taken value back.

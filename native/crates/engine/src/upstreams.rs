@@ -16,7 +16,7 @@ use crate::snapshot::{ListenerKind, Pool, Snapshot};
 #[derive(Debug, Default)]
 pub(crate) struct Locals {
     by_name: HashMap<String, usize>,
-    locals: Vec<Local>,
+    pools_seen: Vec<Local>,
     /// Snapshot position of a pool -> position in `locals`.
     pools: Vec<usize>,
     /// Cells of the snapshot's routes.
@@ -55,25 +55,33 @@ impl Locals {
         let metrics = &shared.metrics;
         self.pools.clear();
         for pool in &snapshot.pools {
-            let at = *self.by_name.entry(pool.name.clone()).or_insert(self.locals.len());
-            let labels =
-                [("pool", pool.name.clone()), ("modality", pool.modality.clone())];
+            let at = *self
+                .by_name
+                .entry(pool.name.clone())
+                .or_insert(self.pools_seen.len());
+            let labels = [
+                ("pool", pool.name.clone()),
+                ("modality", pool.modality.clone()),
+            ];
             let cells = metrics.block(worker, Scope::Pool, &labels);
-            if at == self.locals.len() {
-                self.locals.push(Local {
+            if at == self.pools_seen.len() {
+                self.pools_seen.push(Local {
                     cells,
                     pool: Arc::clone(pool),
                     endpoints: Vec::new(),
                     idle: Vec::new(),
                 });
-            } else if let Some(local) = self.locals.get_mut(at) {
+            } else if let Some(local) = self.pools_seen.get_mut(at) {
                 local.cells = cells;
                 local.pool = Arc::clone(pool);
             }
             for endpoint in &pool.endpoints {
-                let labels = [("pool", pool.name.clone()), ("endpoint", endpoint.name.clone())];
+                let labels = [
+                    ("pool", pool.name.clone()),
+                    ("endpoint", endpoint.name.clone()),
+                ];
                 let cells = metrics.block(worker, Scope::Endpoint, &labels);
-                self.locals[at].set(endpoint.slot, cells);
+                self.pools_seen[at].set(endpoint.slot, cells);
             }
             self.pools.push(at);
         }
@@ -86,10 +94,18 @@ impl Locals {
         for listener in &snapshot.listeners {
             let name = &listener.plan.name;
             let admin = listener.plan.kind == ListenerKind::Admin;
-            let at = self.doors.iter().position(|d| d.name == *name && d.admin == admin);
+            let at = self
+                .doors
+                .iter()
+                .position(|d| d.name == *name && d.admin == admin);
             let at = at.unwrap_or_else(|| {
                 let cells = metrics.block(worker, Scope::Listener, &[("listener", name.clone())]);
-                self.doors.push(Door { name: name.clone(), cells, open: 0, admin });
+                self.doors.push(Door {
+                    name: name.clone(),
+                    cells,
+                    open: 0,
+                    admin,
+                });
                 self.doors.len() - 1
             });
             self.listeners.push(at);
@@ -102,7 +118,7 @@ impl Locals {
     }
 
     pub(crate) fn local(&self, at: usize) -> &Local {
-        &self.locals[at]
+        &self.pools_seen[at]
     }
 
     pub(crate) fn route(&self, name: &str) -> Option<&Arc<Cells>> {
@@ -129,17 +145,27 @@ impl Locals {
 
     /// Cells of an endpoint.
     pub(crate) fn endpoint(&self, at: usize, slot: u32) -> Option<&Arc<Cells>> {
-        self.locals.get(at)?.endpoints.get(slot as usize)?.as_ref()
+        self.pools_seen
+            .get(at)?
+            .endpoints
+            .get(slot as usize)?
+            .as_ref()
     }
 
     /// The most recently used idle connection (its peer is the least likely to have closed it).
     pub(crate) fn take_idle(&mut self, at: usize, slot: u32) -> Option<ConnId> {
-        self.locals.get_mut(at)?.idle.get_mut(slot as usize)?.pop()
+        self.pools_seen
+            .get_mut(at)?
+            .idle
+            .get_mut(slot as usize)?
+            .pop()
     }
 
     /// Puts a connection into the idle list; `false` if the list is full.
     pub(crate) fn give_idle(&mut self, at: usize, slot: u32, conn: ConnId) -> bool {
-        let Some(local) = self.locals.get_mut(at) else { return false };
+        let Some(local) = self.pools_seen.get_mut(at) else {
+            return false;
+        };
         let max = local.pool.idle_max;
         let slot = slot as usize;
         if local.idle.len() <= slot {
@@ -154,7 +180,7 @@ impl Locals {
 
     /// Takes a closed connection off the idle list.
     pub(crate) fn forget(&mut self, at: usize, slot: u32, conn: ConnId) {
-        if let Some(local) = self.locals.get_mut(at)
+        if let Some(local) = self.pools_seen.get_mut(at)
             && let Some(list) = local.idle.get_mut(slot as usize)
             && let Some(position) = list.iter().position(|c| *c == conn)
         {

@@ -33,7 +33,9 @@ impl Engine {
         door.cells.add(Metric::ClientOpen, 1);
         door.open += 1;
         self.clients += 1;
-        let source = (listener.plan.connections_per_source_max > 0).then_some(peer).flatten();
+        let source = (listener.plan.connections_per_source_max > 0)
+            .then_some(peer)
+            .flatten();
         if let Some(source) = source {
             *self.sources.entry(source).or_insert(0) += 1;
         }
@@ -45,7 +47,11 @@ impl Engine {
             peer,
             source,
             trusted,
-            mode: if listener.plan.proxy_protocol { ClientMode::Prelude } else { ClientMode::Http },
+            mode: if listener.plan.proxy_protocol {
+                ClientMode::Prelude
+            } else {
+                ClientMode::Http
+            },
             reader: Some(Box::new(RequestReader::new(wire::Limits::default()))),
             stash: Vec::new(),
             exchange: None,
@@ -57,7 +63,9 @@ impl Engine {
             eof: false,
         };
         let now_ns = self.now.mono_ns;
-        let id = self.conns.insert_with(|_| Conn::new(Side::Client(Box::new(client)), now_ns));
+        let id = self
+            .conns
+            .insert_with(|_| Conn::new(Side::Client(Box::new(client)), now_ns));
         self.arm_client(id);
         Some(id)
     }
@@ -97,9 +105,12 @@ impl Engine {
 
     /// The next moment at which an idle or half-read client connection must be looked at.
     pub(crate) fn arm_client(&mut self, id: ConnId) {
-        let Some(deadline_ns) = self.client_deadline(id) else { return };
+        let Some(deadline_ns) = self.client_deadline(id) else {
+            return;
+        };
         if let Some(conn) = self.conns.get_mut(id) {
-            self.timers.arm(&mut conn.timer, TimerKey::Conn(id), deadline_ns);
+            self.timers
+                .arm(&mut conn.timer, TimerKey::Conn(id), deadline_ns);
         }
     }
 
@@ -120,15 +131,22 @@ impl Engine {
 
     /// A client connection's timer fired: too slow, or idle for too long?
     pub(crate) fn client_timer(&mut self, id: ConnId) {
-        let Some(deadline_ns) = self.client_deadline(id) else { return };
+        let Some(deadline_ns) = self.client_deadline(id) else {
+            return;
+        };
         if self.now.mono_ns < deadline_ns {
             return self.arm_client(id);
         }
-        let Some(client) = self.conns.get(id).and_then(Conn::client) else { return };
+        let Some(client) = self.conns.get(id).and_then(Conn::client) else {
+            return;
+        };
         let head_begun =
             client.reader.as_ref().is_some_and(|r| !r.idle()) && client.mode == ClientMode::Http;
         if head_begun {
-            self.refuse(id, &Failure::new(FailureKind::HeadTimeout, "the request head"));
+            self.refuse(
+                id,
+                &Failure::new(FailureKind::HeadTimeout, "the request head"),
+            );
         } else {
             self.close(id, How::Flush(Vec::new()));
         }
@@ -136,12 +154,20 @@ impl Engine {
 
     /// The client closed its sending side, or is gone.
     pub(crate) fn client_closed(&mut self, id: ConnId, closed: Closed) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let Some(client) = conn.client_mut() else { return };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let Some(client) = conn.client_mut() else {
+            return;
+        };
         client.eof = true;
         let (exchange, half_close) = (client.exchange, client.listener.plan.half_close);
         let Some(exchange) = exchange else {
-            let how = if closed == Closed::Eof { How::Flush(Vec::new()) } else { How::Now };
+            let how = if closed == Closed::Eof {
+                How::Flush(Vec::new())
+            } else {
+                How::Now
+            };
             return self.close(id, how);
         };
         let complete = self

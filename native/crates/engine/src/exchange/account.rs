@@ -146,7 +146,9 @@ impl Tally {
     fn usage(&mut self, bytes: &[u8]) {
         let Some(at) = USAGE.find(bytes) else { return };
         let object = &bytes[at..];
-        if let Some(n) = number(object, b"\"prompt_tokens\"").or_else(|| number(object, b"\"input_tokens\"")) {
+        if let Some(n) =
+            number(object, b"\"prompt_tokens\"").or_else(|| number(object, b"\"input_tokens\""))
+        {
             self.prompt_tokens = Some(n);
         }
         let completion = number(object, b"\"completion_tokens\"")
@@ -160,7 +162,11 @@ impl Tally {
 /// The unsigned number behind a JSON key.
 fn number(object: &[u8], key: &[u8]) -> Option<u64> {
     let at = memchr::memmem::find(object, key)? + key.len();
-    let rest = object.get(at..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    let rest = object
+        .get(at..)?
+        .trim_ascii_start()
+        .strip_prefix(b":")?
+        .trim_ascii_start();
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
     if digits == 0 || digits > 15 {
         return None;
@@ -183,7 +189,8 @@ impl Engine {
             && pool.balance == Balance::PeakEwma
         {
             let elapsed_ns = now_ns.saturating_sub(attempt.started_ns);
-            pool.room.first_token(attempt.endpoint.slot, elapsed_ns, now_ns);
+            pool.room
+                .first_token(attempt.endpoint.slot, elapsed_ns, now_ns);
         }
     }
 
@@ -241,18 +248,27 @@ mod tests {
     fn usage_is_read_from_the_last_event_and_from_unary_bodies() {
         let mut tally = Tally::default();
         assert!(tally.event(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"));
-        let last = b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\": 7,\"completion_tokens\":3}}\n\n";
+        let last =
+            b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\": 7,\"completion_tokens\":3}}\n\n";
         tally.event(last);
-        assert_eq!((tally.prompt_tokens, tally.completion_tokens), (Some(7), Some(3)));
+        assert_eq!(
+            (tally.prompt_tokens, tally.completion_tokens),
+            (Some(7), Some(3))
+        );
         assert!(!tally.event(b"data: [DONE]\n\n"));
         assert!(tally.done);
 
         let mut unary = Tally::default();
-        for part in br#"{"choices":[],"usage":{"prompt_tokens":12,"completion_tokens":34}}"#.chunks(5) {
+        for part in
+            br#"{"choices":[],"usage":{"prompt_tokens":12,"completion_tokens":34}}"#.chunks(5)
+        {
             unary.unary(part);
         }
         unary.settle();
-        assert_eq!((unary.prompt_tokens, unary.completion_tokens), (Some(12), Some(34)));
+        assert_eq!(
+            (unary.prompt_tokens, unary.completion_tokens),
+            (Some(12), Some(34))
+        );
     }
 
     #[test]

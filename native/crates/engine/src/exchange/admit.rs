@@ -34,7 +34,12 @@ impl Engine {
                 self.hold(exchange, grant);
                 Step::Next(Phase::Select)
             }
-            Entered::Queued { ticket, depth, sequence, pump } => {
+            Entered::Queued {
+                ticket,
+                depth,
+                sequence,
+                pump,
+            } => {
                 let cells = &self.locals.local(exchange.local).cells;
                 cells.observe(Metric::ChannelDepth, u64::from(depth));
                 exchange.sequence = Some(sequence);
@@ -53,9 +58,11 @@ impl Engine {
     fn refused(&mut self, exchange: &mut Exchange, refusal: &Refusal) -> Step {
         let cells = &self.locals.local(exchange.local).cells;
         let (kind, why, shed) = match refusal.reason {
-            RefusalReason::Full => {
-                (FailureKind::ChannelFull, "the pool's channel is full", Shed::Full)
-            }
+            RefusalReason::Full => (
+                FailureKind::ChannelFull,
+                "the pool's channel is full",
+                Shed::Full,
+            ),
             RefusalReason::Hopeless => {
                 let why = "the expected wait is longer than this pool allows";
                 (FailureKind::Hopeless, why, Shed::Hopeless)
@@ -77,14 +84,22 @@ impl Engine {
 
     /// A permit for a waiter of this worker arrived.
     pub(crate) fn granted(&mut self, id: ExchangeId, grant: Grant) {
-        let waiting = self.exchanges.get(id).is_some_and(|e| matches!(e.phase, Phase::Queued(_)));
+        let waiting = self
+            .exchanges
+            .get(id)
+            .is_some_and(|e| matches!(e.phase, Phase::Queued(_)));
         if !waiting {
             // The waiter died while the permit travelled: it goes to the next one.
             return self.pass_on(grant);
         }
-        let Some(mut exchange) = self.exchanges.take(id) else { return self.pass_on(grant) };
+        let Some(mut exchange) = self.exchanges.take(id) else {
+            return self.pass_on(grant);
+        };
         let wait_ns = self.now.mono_ns.saturating_sub(exchange.marks.admission_ns);
-        self.locals.local(exchange.local).cells.observe(Metric::ChannelWait, wait_ns);
+        self.locals
+            .local(exchange.local)
+            .cells
+            .observe(Metric::ChannelWait, wait_ns);
         self.hold(&mut exchange, grant);
         exchange.phase = Phase::Select;
         self.advance(&mut exchange);

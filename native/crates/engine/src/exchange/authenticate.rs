@@ -50,7 +50,9 @@ impl Engine {
         for _ in 0..2 {
             let mut bits = self.random.next_u64();
             for _ in 0..16 {
-                exchange.request_id.push(char::from(HEX[(bits & 15) as usize]));
+                exchange
+                    .request_id
+                    .push(char::from(HEX[(bits & 15) as usize]));
                 bits >>= 4;
             }
         }

@@ -41,7 +41,12 @@ impl Engine {
             fields: head
                 .fields
                 .iter()
-                .map(|f| (String::from_utf8_lossy(f.name).into_owned(), f.value.to_vec()))
+                .map(|f| {
+                    (
+                        String::from_utf8_lossy(f.name).into_owned(),
+                        f.value.to_vec(),
+                    )
+                })
                 .collect(),
             body: std::mem::take(&mut exchange.body.held),
             loopback: exchange.peer.is_none_or(|p| p.is_loopback()),
@@ -51,19 +56,26 @@ impl Engine {
 
     /// `GET /v1/models` over several pools.
     pub(crate) fn ask_models(&mut self, exchange: &mut Exchange) -> Step {
-        let authorization = exchange.head.fields.find(Name::Authorization).map(<[u8]>::to_vec);
+        let authorization = exchange
+            .head
+            .fields
+            .find(Name::Authorization)
+            .map(<[u8]>::to_vec);
         self.ask(exchange, Question::Models { authorization })
     }
 
     fn ask(&mut self, exchange: &mut Exchange, question: Question) -> Step {
-        let id = AskId { worker: self.worker, exchange: exchange.id };
+        let id = AskId {
+            worker: self.worker,
+            exchange: exchange.id,
+        };
         self.outputs.push_back(Output::Ask(id, question));
         exchange.marks.dispatched_ns = self.now.mono_ns;
         exchange.phase = Phase::Asked;
         Step::Wait
     }
 
-    pub(crate) fn control_answered(&mut self, exchange: &mut Exchange, answer: Answer) {
+    pub(crate) fn control_answered(&mut self, exchange: &mut Exchange, answer: &Answer) {
         if exchange.phase != Phase::Asked {
             return;
         }
@@ -71,8 +83,11 @@ impl Engine {
             let failure = Failure::new(FailureKind::ControlTimeout, "the control plane is busy");
             return self.fail(exchange, failure);
         }
-        let fields: Vec<(&[u8], &[u8])> =
-            answer.fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
+        let fields: Vec<(&[u8], &[u8])> = answer
+            .fields
+            .iter()
+            .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
+            .collect();
         self.reply(exchange, answer.status, &fields, None, &answer.body);
     }
 }

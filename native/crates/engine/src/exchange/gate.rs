@@ -13,7 +13,10 @@ impl Engine {
         }
         exchange.dialect = super::reply::dialect_of(exchange.head.path());
         if self.draining.is_some() && self.drain_cut {
-            return Step::Fail(Failure::new(FailureKind::Draining, "this gateway shuts down"));
+            return Step::Fail(Failure::new(
+                FailureKind::Draining,
+                "this gateway shuts down",
+            ));
         }
         if let Some(answered) = self.preflight(exchange) {
             return answered;

@@ -148,7 +148,11 @@ fn class_of(exchange: &Exchange, route: &Route) -> u8 {
         Some("default" | "standard" | "standard_only" | "normal") => 1,
         _ => 0,
     };
-    route.class.max(asked).max(tier).max(exchange.principal.class)
+    route
+        .class
+        .max(asked)
+        .max(tier)
+        .max(exchange.principal.class)
 }
 
 #[cfg(test)]
@@ -157,8 +161,14 @@ mod tests {
 
     #[test]
     fn a_model_in_the_path_is_decoded_once() {
-        assert_eq!(model_in_path(b"/v1/models/org%2Fname").as_deref(), Some("org/name"));
-        assert_eq!(model_in_path(b"/v1/models/a%252Fb").as_deref(), Some("a%2Fb"));
+        assert_eq!(
+            model_in_path(b"/v1/models/org%2Fname").as_deref(),
+            Some("org/name")
+        );
+        assert_eq!(
+            model_in_path(b"/v1/models/a%252Fb").as_deref(),
+            Some("a%2Fb")
+        );
         assert_eq!(model_in_path(b"/v1/models/"), None);
         assert_eq!(model_in_path(b"/v1/models"), None);
         assert_eq!(model_in_path(b"/v1/models/%f"), None);

@@ -103,6 +103,17 @@ pub(crate) struct RequestBody {
     pub(crate) paused: bool,
 }
 
+impl RequestBody {
+    /// Forgets bytes that the upstream has: from now on the body is not replayable.
+    pub(crate) fn drop_sent(&mut self) {
+        if self.sent > 0 {
+            self.base += self.sent as u64;
+            self.held.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
 /// One try at one endpoint.
 #[derive(Debug)]
 pub(crate) struct Attempt {
@@ -317,11 +328,9 @@ impl Engine {
                 Phase::Select => self.select(exchange),
                 Phase::Upstream => self.upstream(exchange),
                 Phase::Stream => self.pump(exchange),
-                Phase::Queued(_)
-                | Phase::Asked
-                | Phase::Dialing
-                | Phase::Tunnel
-                | Phase::Done => Step::Wait,
+                Phase::Queued(_) | Phase::Asked | Phase::Dialing | Phase::Tunnel | Phase::Done => {
+                    Step::Wait
+                }
             };
             match step {
                 Step::Next(phase) => exchange.phase = phase,

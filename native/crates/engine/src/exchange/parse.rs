@@ -21,7 +21,9 @@ use wire::{Body, Method, Name};
 impl Engine {
     /// Bytes of a client connection.
     pub(crate) fn client_read(&mut self, id: ConnId, bytes: &[u8]) {
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+            return;
+        };
         if !client.stash.is_empty() || (client.exchange.is_some() && client.request_complete) {
             if client.mode == ClientMode::Tunnel {
                 return self.tunnel_client_read(id, bytes);
@@ -44,7 +46,9 @@ impl Engine {
 
     /// The exchange of a connection ended: what waits in the stash is parsed now.
     pub(crate) fn client_resume(&mut self, id: ConnId) {
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+            return;
+        };
         if client.exchange.is_some() {
             return;
         }
@@ -57,7 +61,9 @@ impl Engine {
 
     /// A PROXY protocol header must come first (HAProxy's PROXY protocol, v1 and v2).
     fn client_prelude(&mut self, id: ConnId) {
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+            return;
+        };
         match wire::proxy_protocol::parse(&client.stash) {
             Ok(None) => {}
             Ok(Some((taken, addresses))) => {
@@ -82,7 +88,9 @@ impl Engine {
     fn client_parse(&mut self, id: ConnId, mut input: &[u8]) {
         let mut touched: Option<ExchangeId> = None;
         loop {
-            let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+            let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+                return;
+            };
             if client.exchange.is_some() && client.request_complete {
                 if !input.is_empty() {
                     client.stash.extend_from_slice(input);
@@ -90,7 +98,9 @@ impl Engine {
                 }
                 break;
             }
-            let Some(mut reader) = client.reader.take() else { return };
+            let Some(mut reader) = client.reader.take() else {
+                return;
+            };
             let event = reader.next(&mut input, &mut self.request_head);
             let idle = reader.idle();
             client.reader = Some(reader);
@@ -142,7 +152,11 @@ impl Engine {
             }
             Event::End => return self.request_end(id, touched),
             Event::Trailers(trailers) => {
-                let exchange = self.conns.get(id).and_then(Conn::client).and_then(|c| c.exchange);
+                let exchange = self
+                    .conns
+                    .get(id)
+                    .and_then(Conn::client)
+                    .and_then(|c| c.exchange);
                 if let Some(exchange) = exchange.and_then(|e| self.exchanges.get_mut(e)) {
                     exchange.body.trailers = heads::trailers(&trailers);
                 }
@@ -154,7 +168,9 @@ impl Engine {
 
     fn request_end(&mut self, id: ConnId, touched: &mut Option<ExchangeId>) -> bool {
         let now_ns = self.now.mono_ns;
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return false };
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+            return false;
+        };
         if client.mode == ClientMode::Discard {
             client.mode = ClientMode::Http;
             client.idle_since_ns = now_ns;
@@ -174,7 +190,9 @@ impl Engine {
     /// An incomplete head starts its clock; a quiet connection stops it.
     fn note_partial(&mut self, id: ConnId, idle: bool) {
         let now_ns = self.now.mono_ns;
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+            return;
+        };
         if client.exchange.is_none() && client.mode == ClientMode::Http {
             if !idle && client.head_since_ns == 0 {
                 client.head_since_ns = now_ns;
@@ -224,7 +242,9 @@ impl Engine {
     /// Body bytes: held, scanned, and passed on by `pump`.
     fn request_data(&mut self, id: ExchangeId, data: &[u8]) {
         let held_max = self.snapshot.held_body_bytes_max;
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         if exchange.phase == Phase::Done {
             return;
         }
@@ -244,35 +264,16 @@ impl Engine {
 
     /// Runs the stages of an exchange after its client's bytes were taken.
     pub(crate) fn drive(&mut self, id: ExchangeId) {
-        let Some(mut exchange) = self.exchanges.take(id) else { return };
-        if let Some(failure) = self.body_verdict(&exchange) {
+        let Some(mut exchange) = self.exchanges.take(id) else {
+            return;
+        };
+        if let Some(failure) = body_verdict(&exchange) {
             self.fail(&mut exchange, failure);
         } else {
             self.advance(&mut exchange);
             self.hold_or_pause(&mut exchange);
         }
         self.put_exchange(exchange);
-    }
-
-    /// What the body so far forbids.
-    fn body_verdict(&self, exchange: &Exchange) -> Option<Failure> {
-        let max = exchange.route.as_ref().map_or(u64::MAX, |r| r.body_bytes_max);
-        if exchange.body.received > max {
-            return Some(Failure::new(FailureKind::BodyTooLarge, "the request body"));
-        }
-        if !exchange.scanning || exchange.admin {
-            return None;
-        }
-        let violation = exchange.scan.violation()?;
-        // A body that is not JSON at all matters only to a route that must read it (see `match`);
-        // an ambiguous `model` could mean one thing to us and another to the engine.
-        matches!(
-            violation,
-            ScanViolation::DuplicateModel
-                | ScanViolation::DuplicateStream
-                | ScanViolation::EscapedModelKey
-        )
-        .then(|| Failure::from(violation))
     }
 
     /// A body that outgrows what may be held flows instead, at the upstream's pace.
@@ -284,7 +285,7 @@ impl Engine {
             && exchange.body.held.len() > limits::QUEUE_BYTES_HIGH;
         let over = over || exchange.body.held.len() > self.snapshot.held_body_bytes_max;
         if over && exchange.phase == Phase::Stream {
-            self.drop_sent(exchange);
+            exchange.body.drop_sent();
         }
         let waiting = exchange.body.held.len() - exchange.body.sent;
         if over && waiting > limits::QUEUE_BYTES_HIGH {
@@ -297,19 +298,13 @@ impl Engine {
         }
     }
 
-    /// Forgets body bytes that the upstream has: from now on the body is not replayable.
-    pub(crate) fn drop_sent(&mut self, exchange: &mut Exchange) {
-        let body = &mut exchange.body;
-        if body.sent > 0 {
-            body.base += body.sent as u64;
-            body.held.drain(..body.sent);
-            body.sent = 0;
-        }
-    }
-
     /// The request stream broke: answer once, close, and never forward (RFC 9112 §2.2).
     fn request_broken(&mut self, id: ConnId, failure: &Failure) {
-        let exchange = self.conns.get(id).and_then(Conn::client).and_then(|c| c.exchange);
+        let exchange = self
+            .conns
+            .get(id)
+            .and_then(Conn::client)
+            .and_then(|c| c.exchange);
         match exchange.and_then(|e| self.exchanges.take(e)) {
             Some(mut exchange) => {
                 exchange.response.close = true;
@@ -321,11 +316,39 @@ impl Engine {
     }
 }
 
+/// What the body so far forbids.
+fn body_verdict(exchange: &Exchange) -> Option<Failure> {
+    let max = exchange
+        .route
+        .as_ref()
+        .map_or(u64::MAX, |r| r.body_bytes_max);
+    if exchange.body.received > max {
+        return Some(Failure::new(FailureKind::BodyTooLarge, "the request body"));
+    }
+    if !exchange.scanning || exchange.admin {
+        return None;
+    }
+    let violation = exchange.scan.violation()?;
+    // A body that is not JSON at all matters only to a route that must read it (see `match`);
+    // an ambiguous `model` could mean one thing to us and another to the engine.
+    matches!(
+        violation,
+        ScanViolation::DuplicateModel
+            | ScanViolation::DuplicateStream
+            | ScanViolation::EscapedModelKey
+    )
+    .then(|| Failure::from(violation))
+}
+
 /// Whether the body is to be looked at: JSON by its type, or a POST that names none.
 fn is_json(head: &wire::RequestHead) -> bool {
     match head.fields.find(Name::ContentType) {
         Some(value) => {
-            let kind = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+            let kind = value
+                .split(|b| *b == b';')
+                .next()
+                .unwrap_or_default()
+                .trim_ascii();
             kind.eq_ignore_ascii_case(b"application/json")
                 || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case(b"+json")
         }

@@ -22,7 +22,11 @@ use wire::{Body, Method, Version};
 
 /// The dialect of a path, where the route does not fix one.
 pub(crate) fn dialect_of(path: &[u8]) -> Dialect {
-    if path.starts_with(b"/v1/messages") { Dialect::Anthropic } else { Dialect::Openai }
+    if path.starts_with(b"/v1/messages") {
+        Dialect::Anthropic
+    } else {
+        Dialect::Openai
+    }
 }
 
 impl Engine {
@@ -38,7 +42,7 @@ impl Engine {
         exchange.response.status = status;
         exchange.response.head_committed = true;
         exchange.response.bytes += body.len() as u64;
-        if !self.may_keep(exchange) {
+        if !may_keep(exchange) {
             exchange.response.close = true;
         }
         if let Some(conn) = self.conns.get_mut(exchange.client) {
@@ -74,7 +78,8 @@ impl Engine {
             self.leave_queue(exchange);
         }
         self.drop_attempt(exchange, Outcome::Neutral);
-        self.listener_cells(exchange).inc_at(Metric::LocalReplies, failure.kind as usize);
+        self.listener_cells(exchange)
+            .inc_at(Metric::LocalReplies, failure.kind as usize);
         if exchange.response.head_committed {
             self.fail_stream(exchange, failure);
         } else {
@@ -88,15 +93,30 @@ impl Engine {
         let mut body = self.spares.take();
         let retry_ms = exchange.tally.retry_after_ms;
         let retry_ms = (retry_ms > 0).then_some(retry_ms.min(limits::RETRY_AFTER_MS_MAX));
-        dialect::body(&mut body, exchange.dialect, &failure, &exchange.request_id, retry_ms);
+        dialect::body(
+            &mut body,
+            exchange.dialect,
+            &failure,
+            &exchange.request_id,
+            retry_ms,
+        );
         let mut fields = heads::FailureFields::default();
         fields.set(&failure, retry_ms, exchange, self.now.mono_ns);
-        if matches!(kind, FailureKind::HeadTimeout | FailureKind::BodyTimeout | FailureKind::Draining) {
+        if matches!(
+            kind,
+            FailureKind::HeadTimeout | FailureKind::BodyTimeout | FailureKind::Draining
+        ) {
             exchange.response.close = true;
         }
         exchange.failure = Some(failure);
         let content_type = dialect::content_type(exchange.dialect);
-        self.reply(exchange, status, &fields.as_slices(), Some(content_type), &body);
+        self.reply(
+            exchange,
+            status,
+            &fields.as_slices(),
+            Some(content_type),
+            &body,
+        );
         self.spares.give(body);
     }
 
@@ -120,7 +140,9 @@ impl Engine {
     pub(crate) fn refuse(&mut self, id: ConnId, failure: &Failure) {
         let exchange_id = self.new_exchange(id);
         let now = self.now;
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+            return;
+        };
         client.exchange = Some(exchange_id);
         client.request_complete = true;
         let (peer, admin) = (client.peer, client.admin);
@@ -146,7 +168,9 @@ impl Engine {
             return;
         }
         exchange.response.bytes += bytes.len() as u64;
-        let Some(conn) = self.conns.get_mut(exchange.client) else { return };
+        let Some(conn) = self.conns.get_mut(exchange.client) else {
+            return;
+        };
         if conn.out.is_empty() {
             conn.progress_ns = self.now.mono_ns;
         }
@@ -159,30 +183,12 @@ impl Engine {
         self.mark(exchange.client);
     }
 
-    /// Whether the client's connection can serve another request after this response.
-    fn may_keep(&self, exchange: &Exchange) -> bool {
-        if exchange.response.close || exchange.response.framing == Framing::Close {
-            return false;
-        }
-        if exchange.body.complete || exchange.head.body == Body::None {
-            return true;
-        }
-        // RFC 9112 §9.3: an unread body is drained when it is short, else the connection ends.
-        // A client that waits for 100 Continue may or may not send it: nobody can tell.
-        !exchange.expects
-            && match exchange.head.body {
-                Body::Length(length) => {
-                    length.saturating_sub(exchange.body.received) <= limits::DRAIN_BYTES_MAX
-                }
-                _ => true,
-            }
-    }
-
     /// The last byte of a response was queued (`clean`), or never will be.
     pub(crate) fn end_response(&mut self, exchange: &mut Exchange, clean: bool) {
         let id = exchange.client;
         let now_ns = self.now.mono_ns;
-        if clean && exchange.response.framing == Framing::Chunked
+        if clean
+            && exchange.response.framing == Framing::Chunked
             && exchange.head.method != Method::Head
             && let Some(conn) = self.conns.get_mut(id)
         {
@@ -190,8 +196,10 @@ impl Engine {
             encode::last_chunk(out, exchange.response.trailers.as_deref());
             self.mark(id);
         }
-        let keep = clean && self.may_keep(exchange);
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        let keep = clean && may_keep(exchange);
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+            return;
+        };
         client.exchange = None;
         if !keep || client.eof {
             let reset = !clean
@@ -199,7 +207,14 @@ impl Engine {
                     || exchange.failure.as_ref().is_some_and(|f| {
                         f.kind == FailureKind::ClientGone || f.kind == FailureKind::ClientStall
                     }));
-            return self.close(id, if reset { How::Reset } else { How::Flush(Vec::new()) });
+            return self.close(
+                id,
+                if reset {
+                    How::Reset
+                } else {
+                    How::Flush(Vec::new())
+                },
+            );
         }
         client.idle_since_ns = now_ns;
         client.head_since_ns = 0;
@@ -227,13 +242,19 @@ impl Engine {
 
     /// The client took bytes: an upstream that waited for it may go on.
     pub(crate) fn client_wrote(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get(id) else { return };
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
         let waiting = conn.out.len();
-        let Some(exchange_id) = conn.client().and_then(|c| c.exchange) else { return };
+        let Some(exchange_id) = conn.client().and_then(|c| c.exchange) else {
+            return;
+        };
         if waiting > limits::QUEUE_BYTES_LOW {
             return;
         }
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
+            return;
+        };
         if exchange.phase == Phase::Tunnel {
             return self.tunnel_wrote(exchange_id);
         }
@@ -245,4 +266,23 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether the client's connection can serve another request after this response.
+fn may_keep(exchange: &Exchange) -> bool {
+    if exchange.response.close || exchange.response.framing == Framing::Close {
+        return false;
+    }
+    if exchange.body.complete || exchange.head.body == Body::None {
+        return true;
+    }
+    // RFC 9112 §9.3: an unread body is drained when it is short, else the connection ends.
+    // A client that waits for 100 Continue may or may not send it: nobody can tell.
+    !exchange.expects
+        && match exchange.head.body {
+            Body::Length(length) => {
+                length.saturating_sub(exchange.body.received) <= limits::DRAIN_BYTES_MAX
+            }
+            _ => true,
+        }
 }

@@ -21,7 +21,9 @@ use wire::{Body, Name, ResponseHead, Version};
 impl Engine {
     /// Bytes of an upstream connection.
     pub(crate) fn upstream_read(&mut self, id: ConnId, bytes: &[u8]) {
-        let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else { return };
+        let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
+            return;
+        };
         let Some(exchange_id) = upstream.exchange else {
             // RFC 9112 §9.2: bytes without a request are no response of ours.
             return self.close(id, How::Now);
@@ -29,7 +31,9 @@ impl Engine {
         if upstream.tunnel {
             return self.tunnel_upstream_read(exchange_id, bytes);
         }
-        let Some(mut reader) = upstream.reader.take() else { return };
+        let Some(mut reader) = upstream.reader.take() else {
+            return;
+        };
         let Some(mut exchange) = self.exchanges.take(exchange_id) else {
             return self.close(id, How::Now);
         };
@@ -56,12 +60,14 @@ impl Engine {
                     self.response_end(&mut exchange);
                 }
                 Err(violation) => {
-                    let failure =
-                        Failure::new(FailureKind::UpstreamBadResponse, violation.why);
+                    let failure = Failure::new(FailureKind::UpstreamBadResponse, violation.why);
                     self.attempt_failed(&mut exchange, failure, Outcome::Failure);
                 }
             }
-            let ours = exchange.attempt.as_ref().is_some_and(|a| a.conn == Some(id));
+            let ours = exchange
+                .attempt
+                .as_ref()
+                .is_some_and(|a| a.conn == Some(id));
             if exchange.done || !ours || exchange.phase == Phase::Tunnel {
                 break;
             }
@@ -86,7 +92,10 @@ impl Engine {
             .conns
             .get(exchange.client)
             .is_some_and(|c| c.out.len() > limits::QUEUE_BYTES_HIGH);
-        let ours = exchange.attempt.as_ref().is_some_and(|a| a.conn == Some(id));
+        let ours = exchange
+            .attempt
+            .as_ref()
+            .is_some_and(|a| a.conn == Some(id));
         if full && ours && !exchange.done && !exchange.response.upstream_paused {
             exchange.response.upstream_paused = true;
             self.pause(id, true);
@@ -101,11 +110,17 @@ impl Engine {
         if status == 101 {
             return self.start_tunnel(exchange, head, id);
         }
-        let retry = exchange.pool.as_ref().is_some_and(|p| p.retry_statuses.contains(&status));
+        let retry = exchange
+            .pool
+            .as_ref()
+            .is_some_and(|p| p.retry_statuses.contains(&status));
         if retry && self.try_elsewhere(exchange, status) {
             return;
         }
-        let sse = head.fields.find(Name::ContentType).is_some_and(is_event_stream);
+        let sse = head
+            .fields
+            .find(Name::ContentType)
+            .is_some_and(is_event_stream);
         if exchange.response.head_committed {
             // A heartbeat promised an event stream: only another one may follow (rule 5).
             if status == 200 && sse {
@@ -121,7 +136,10 @@ impl Engine {
         std::mem::swap(head, &mut exchange.response.head);
         let hold = sse
             && exchange.response.head.body != Body::None
-            && exchange.pool.as_ref().is_some_and(|p| p.commit == Commit::FirstEvent);
+            && exchange
+                .pool
+                .as_ref()
+                .is_some_and(|p| p.commit == Commit::FirstEvent);
         if hold {
             exchange.response.held = true;
         } else {
@@ -132,7 +150,10 @@ impl Engine {
 
     /// A status that says "not here": another endpoint, if there is one and the budget allows.
     fn try_elsewhere(&mut self, exchange: &mut Exchange, status: u16) -> bool {
-        let more = exchange.pool.as_ref().is_some_and(|p| p.endpoints.len() > exchange.tried.len() + 1);
+        let more = exchange
+            .pool
+            .as_ref()
+            .is_some_and(|p| p.endpoints.len() > exchange.tried.len() + 1);
         if !more || exchange.response.head_committed {
             return false;
         }
@@ -161,7 +182,9 @@ impl Engine {
             exchange.response.close = true;
         }
         exchange.marks.head_ns = self.now.mono_ns;
-        let Some(pool) = exchange.pool.as_ref() else { return };
+        let Some(pool) = exchange.pool.as_ref() else {
+            return;
+        };
         if let Some(conn) = self.conns.get_mut(exchange.client) {
             let out = conn.out.writer(&mut self.spares);
             heads::response(out, exchange, pool, &self.snapshot.via);
@@ -242,7 +265,10 @@ impl Engine {
         }
         exchange.response.tail.extend_from_slice(rest);
         if exchange.response.tail.len() > limits::EVENT_TAIL_BYTES_MAX {
-            self.locals.local(exchange.local).cells.inc(Metric::EventsOversize);
+            self.locals
+                .local(exchange.local)
+                .cells
+                .inc(Metric::EventsOversize);
             if exchange.response.held {
                 self.commit_head(exchange);
             }
@@ -277,8 +303,10 @@ impl Engine {
             self.leave_queue(exchange);
         }
         self.drop_attempt(exchange, Outcome::Neutral);
-        exchange.failure =
-            Some(Failure::new(FailureKind::ClientGone, "the client closed the connection"));
+        exchange.failure = Some(Failure::new(
+            FailureKind::ClientGone,
+            "the client closed the connection",
+        ));
         self.close(exchange.client, How::Now);
         self.finish(exchange);
     }
@@ -288,7 +316,9 @@ fn is_event_stream(value: &[u8]) -> bool {
     const KIND: &[u8] = b"text/event-stream";
     value.len() >= KIND.len()
         && value[..KIND.len()].eq_ignore_ascii_case(KIND)
-        && value.get(KIND.len()).is_none_or(|b| matches!(b, b';' | b' ' | b'\t'))
+        && value
+            .get(KIND.len())
+            .is_none_or(|b| matches!(b, b';' | b' ' | b'\t'))
 }
 
 /// What a status says about the endpoint: 429 is load, not failure.

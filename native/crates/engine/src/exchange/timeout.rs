@@ -46,12 +46,18 @@ impl Engine {
             return;
         }
         if let Some((deadline_ns, _)) = self.deadline(exchange) {
-            self.timers.arm(&mut exchange.timer, TimerKey::Exchange(exchange.id), deadline_ns);
+            self.timers.arm(
+                &mut exchange.timer,
+                TimerKey::Exchange(exchange.id),
+                deadline_ns,
+            );
         }
     }
 
     pub(crate) fn exchange_timer(&mut self, id: ExchangeId) {
-        let Some(mut exchange) = self.exchanges.take(id) else { return };
+        let Some(mut exchange) = self.exchanges.take(id) else {
+            return;
+        };
         exchange.timer = TimerSlot::default();
         match self.deadline(&exchange) {
             Some((deadline_ns, due)) if deadline_ns <= self.now.mono_ns => {
@@ -77,9 +83,14 @@ impl Engine {
             let earned_ns = exchange.body.received * (SECOND / BODY_BYTES_PER_S);
             add(marks.started_ns, BODY_GRACE_NS + earned_ns, Due::Body);
         }
-        let Some(pool) = &exchange.pool else { return earliest };
+        let Some(pool) = &exchange.pool else {
+            return earliest;
+        };
         let times = &pool.timeouts;
-        let started_ns = exchange.attempt.as_ref().map_or(marks.started_ns, |a| a.started_ns);
+        let started_ns = exchange
+            .attempt
+            .as_ref()
+            .map_or(marks.started_ns, |a| a.started_ns);
         match exchange.phase {
             Phase::Queued(_) => add(marks.admission_ns, pool.max_wait_ns, Due::Wait),
             Phase::Dialing => add(started_ns, times.connect_ns, Due::Connect),
@@ -95,7 +106,11 @@ impl Engine {
                 } else if answered && !response.upstream_paused {
                     add(marks.last_byte_ns, times.inter_token_ns, Due::InterToken);
                 }
-                let total_ns = if streams { times.stream_total_ns } else { times.unary_total_ns };
+                let total_ns = if streams {
+                    times.stream_total_ns
+                } else {
+                    times.unary_total_ns
+                };
                 add(marks.started_ns, total_ns, Due::Total);
                 if let Some(stalled_ns) = self.client_stalled_since(exchange) {
                     add(stalled_ns, times.client_stall_ns, Due::ClientStall);
@@ -104,7 +119,10 @@ impl Engine {
             _ => {}
         }
         if heartbeats(exchange) {
-            let last_ns = marks.heartbeat_ns.max(marks.last_token_ns).max(marks.admission_ns);
+            let last_ns = marks
+                .heartbeat_ns
+                .max(marks.last_token_ns)
+                .max(marks.admission_ns);
             add(last_ns, pool.heartbeat_ns, Due::Heartbeat);
         }
         earliest
@@ -127,7 +145,10 @@ impl Engine {
                     .cells
                     .inc_at(Metric::Sheds, Shed::MaxWait as usize);
                 let wait_ns = self.now.mono_ns.saturating_sub(exchange.marks.admission_ns);
-                self.locals.local(exchange.local).cells.observe(Metric::ChannelWait, wait_ns);
+                self.locals
+                    .local(exchange.local)
+                    .cells
+                    .observe(Metric::ChannelWait, wait_ns);
                 if let Some(pool) = &exchange.pool {
                     exchange.tally.retry_after_ms =
                         pool.room.retry_after_ms(self.now.mono_ns, &mut self.random);
@@ -226,8 +247,16 @@ impl Engine {
         exchange.response.head.clear();
         exchange.response.head.status = 200;
         exchange.response.head.body = Body::Chunked;
-        exchange.response.head.fields.push(b"content-type", b"text/event-stream; charset=utf-8");
-        exchange.response.head.fields.push(b"cache-control", b"no-cache");
+        exchange
+            .response
+            .head
+            .fields
+            .push(b"content-type", b"text/event-stream; charset=utf-8");
+        exchange
+            .response
+            .head
+            .fields
+            .push(b"cache-control", b"no-cache");
         exchange.response.sse = true;
         exchange.response.scanner = wire::sse::Scanner::default();
         self.commit_head(exchange);
@@ -236,7 +265,9 @@ impl Engine {
     /// Ends what runs still when a drain's deadline has come, at an event boundary.
     pub(crate) fn cut_all(&mut self) {
         for id in self.exchanges.keys() {
-            let Some(mut exchange) = self.exchanges.take(id) else { continue };
+            let Some(mut exchange) = self.exchanges.take(id) else {
+                continue;
+            };
             if !exchange.admin {
                 let why = "this gateway shuts down";
                 exchange.response.close = true;
@@ -262,7 +293,9 @@ impl Engine {
 
     fn close_idle(&mut self) {
         for id in self.conns.keys() {
-            let Some(client) = self.conns.get(id).and_then(Conn::client) else { continue };
+            let Some(client) = self.conns.get(id).and_then(Conn::client) else {
+                continue;
+            };
             let busy = client.reader.as_ref().is_some_and(|r| !r.idle());
             if client.exchange.is_none() && !client.admin && (!busy || self.drain_cut) {
                 self.close(id, How::Flush(Vec::new()));
@@ -281,7 +314,10 @@ fn body_is_due(exchange: &Exchange) -> bool {
 
 fn heartbeats(exchange: &Exchange) -> bool {
     let streams = exchange.response.sse || exchange.wants_stream();
-    let silent = matches!(exchange.phase, Phase::Queued(_) | Phase::Dialing | Phase::Stream);
+    let silent = matches!(
+        exchange.phase,
+        Phase::Queued(_) | Phase::Dialing | Phase::Stream
+    );
     let framed = !exchange.response.head_committed
         || matches!(exchange.response.framing, Framing::Chunked | Framing::Close);
     streams && silent && framed

@@ -55,12 +55,19 @@ impl Engine {
 
     /// Bytes of the client, for the upstream.
     pub(crate) fn tunnel_client_read(&mut self, id: ConnId, bytes: &[u8]) {
-        let Some(exchange_id) = self.conns.get(id).and_then(Conn::client).and_then(|c| c.exchange)
+        let Some(exchange_id) = self
+            .conns
+            .get(id)
+            .and_then(Conn::client)
+            .and_then(|c| c.exchange)
         else {
             return;
         };
-        let Some(upstream) =
-            self.exchanges.get(exchange_id).and_then(|e| e.attempt.as_ref()).and_then(|a| a.conn)
+        let Some(upstream) = self
+            .exchanges
+            .get(exchange_id)
+            .and_then(|e| e.attempt.as_ref())
+            .and_then(|a| a.conn)
         else {
             return;
         };
@@ -72,16 +79,22 @@ impl Engine {
 
     /// Bytes of the upstream, for the client.
     pub(crate) fn tunnel_upstream_read(&mut self, exchange_id: ExchangeId, bytes: &[u8]) {
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
+            return;
+        };
         let client = exchange.client;
-        let Some(upstream) = exchange.attempt.as_ref().and_then(|a| a.conn) else { return };
+        let Some(upstream) = exchange.attempt.as_ref().and_then(|a| a.conn) else {
+            return;
+        };
         exchange.response.bytes += bytes.len() as u64;
         self.tunnel_pass(upstream, client, bytes);
     }
 
     fn tunnel_pass(&mut self, source: ConnId, target: ConnId, bytes: &[u8]) {
         let now_ns = self.now.mono_ns;
-        let Some(conn) = self.conns.get_mut(target) else { return };
+        let Some(conn) = self.conns.get_mut(target) else {
+            return;
+        };
         if conn.out.is_empty() {
             conn.progress_ns = now_ns;
         }
@@ -95,11 +108,16 @@ impl Engine {
 
     /// One side of the tunnel took bytes: the other may be read again.
     pub(crate) fn tunnel_wrote(&mut self, exchange_id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(exchange_id) else { return };
+        let Some(exchange) = self.exchanges.get(exchange_id) else {
+            return;
+        };
         let client = exchange.client;
         let upstream = exchange.attempt.as_ref().and_then(|a| a.conn);
         let low = |engine: &Self, id: ConnId| {
-            engine.conns.get(id).is_some_and(|c| c.out.len() <= limits::QUEUE_BYTES_LOW)
+            engine
+                .conns
+                .get(id)
+                .is_some_and(|c| c.out.len() <= limits::QUEUE_BYTES_LOW)
         };
         if let Some(upstream) = upstream {
             if low(self, upstream) {
@@ -114,10 +132,16 @@ impl Engine {
     /// One side ended: the other gets what waits for it, then the end. `false` if that exchange
     /// is no tunnel.
     pub(crate) fn tunnel_eof(&mut self, exchange_id: ExchangeId, _from_client: bool) -> bool {
-        if self.exchanges.get(exchange_id).is_none_or(|e| e.phase != Phase::Tunnel) {
+        if self
+            .exchanges
+            .get(exchange_id)
+            .is_none_or(|e| e.phase != Phase::Tunnel)
+        {
             return false;
         }
-        let Some(mut exchange) = self.exchanges.take(exchange_id) else { return false };
+        let Some(mut exchange) = self.exchanges.take(exchange_id) else {
+            return false;
+        };
         if let Some(id) = exchange.attempt.as_mut().and_then(|a| a.conn.take()) {
             self.close(id, How::Flush(Vec::new()));
         }

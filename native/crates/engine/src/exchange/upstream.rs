@@ -55,7 +55,9 @@ impl Engine {
         };
         let now_ns = self.now.mono_ns;
         let address = Arc::clone(&attempt.endpoint.address);
-        let id = self.conns.insert_with(|_| Conn::new(Side::Upstream(Box::new(upstream)), now_ns));
+        let id = self
+            .conns
+            .insert_with(|_| Conn::new(Side::Upstream(Box::new(upstream)), now_ns));
         attempt.conn = Some(id);
         attempt.reused = false;
         if let Some(cells) = self.locals.endpoint(exchange.local, slot) {
@@ -69,8 +71,12 @@ impl Engine {
 
     /// The outcome of a dial.
     pub(crate) fn connected(&mut self, id: ConnId, result: Result<(), DialError>) {
-        let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else { return };
-        let Some(exchange_id) = upstream.exchange else { return };
+        let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
+            return;
+        };
+        let Some(exchange_id) = upstream.exchange else {
+            return;
+        };
         upstream.state = UpstreamState::Busy;
         let (local, slot) = (upstream.local, upstream.endpoint.slot);
         if result.is_err() {
@@ -80,7 +86,9 @@ impl Engine {
             }
             self.conns.remove(id);
         }
-        let Some(mut exchange) = self.exchanges.take(exchange_id) else { return };
+        let Some(mut exchange) = self.exchanges.take(exchange_id) else {
+            return;
+        };
         match result {
             Ok(()) => {
                 exchange.phase = Phase::Stream;
@@ -118,8 +126,12 @@ impl Engine {
     /// Queues the request's head, and as much of its body as is here.
     fn dispatch(&mut self, exchange: &mut Exchange) {
         self.send_continue(exchange);
-        let Some(attempt) = exchange.attempt.as_mut() else { return };
-        let (Some(id), Some(pool)) = (attempt.conn, exchange.pool.as_ref()) else { return };
+        let Some(attempt) = exchange.attempt.as_mut() else {
+            return;
+        };
+        let (Some(id), Some(pool)) = (attempt.conn, exchange.pool.as_ref()) else {
+            return;
+        };
         let endpoint = Arc::clone(&attempt.endpoint);
         attempt.sent = true;
         attempt.started_ns = self.now.mono_ns;
@@ -127,7 +139,9 @@ impl Engine {
         exchange.body.sent = 0;
         exchange.marks.last_byte_ns = self.now.mono_ns;
         let method = exchange.head.method;
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
         let out = conn.out.writer(&mut self.spares);
         heads::request(out, exchange, &pool, &endpoint, &self.snapshot.via);
         conn.progress_ns = self.now.mono_ns;
@@ -140,12 +154,16 @@ impl Engine {
 
     /// Queues body bytes while the upstream takes them.
     pub(crate) fn pump_request(&mut self, exchange: &mut Exchange) {
-        let Some(attempt) = exchange.attempt.as_mut() else { return };
+        let Some(attempt) = exchange.attempt.as_mut() else {
+            return;
+        };
         let Some(id) = attempt.conn else { return };
         if !attempt.sent || attempt.request_done {
             return;
         }
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
         let body = &mut exchange.body;
         let chunked = exchange.head.body == Body::Chunked;
         while body.sent < body.held.len() && conn.out.len() < limits::QUEUE_BYTES_HIGH {
@@ -170,26 +188,33 @@ impl Engine {
         self.mark(id);
         if resume {
             exchange.body.paused = false;
-            self.drop_sent(exchange);
+            exchange.body.drop_sent();
             self.pause(exchange.client, false);
         }
     }
 
     /// The upstream took bytes: more of the body may follow.
     pub(crate) fn upstream_wrote(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
         if conn.out.len() > limits::QUEUE_BYTES_LOW {
             return;
         }
-        let Some(upstream) = conn.upstream_mut() else { return };
-        let (tunnel, Some(exchange_id)) = (upstream.tunnel, upstream.exchange) else { return };
+        let Some(upstream) = conn.upstream_mut() else {
+            return;
+        };
+        let (tunnel, Some(exchange_id)) = (upstream.tunnel, upstream.exchange) else {
+            return;
+        };
         if tunnel {
             return self.tunnel_wrote(exchange_id);
         }
-        let unfinished = self
-            .exchanges
-            .get(exchange_id)
-            .is_some_and(|e| e.attempt.as_ref().is_some_and(|a| a.sent && !a.request_done));
+        let unfinished = self.exchanges.get(exchange_id).is_some_and(|e| {
+            e.attempt
+                .as_ref()
+                .is_some_and(|a| a.sent && !a.request_done)
+        });
         if unfinished && let Some(mut exchange) = self.exchanges.take(exchange_id) {
             self.pump_request(&mut exchange);
             self.put_exchange(exchange);
@@ -198,15 +223,21 @@ impl Engine {
 
     /// The upstream connection ended.
     pub(crate) fn upstream_closed(&mut self, id: ConnId, closed: Closed) {
-        let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else { return };
-        let Some(exchange_id) = upstream.exchange else { return self.close(id, How::Now) };
+        let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
+            return;
+        };
+        let Some(exchange_id) = upstream.exchange else {
+            return self.close(id, How::Now);
+        };
         if upstream.tunnel {
             if !self.tunnel_eof(exchange_id, false) {
                 self.close(id, How::Now);
             }
             return;
         }
-        let Some(mut reader) = upstream.reader.take() else { return };
+        let Some(mut reader) = upstream.reader.take() else {
+            return;
+        };
         let ended = reader.close();
         upstream.reader = Some(reader);
         let Some(mut exchange) = self.exchanges.take(exchange_id) else {
@@ -242,14 +273,19 @@ impl Engine {
         failure: Failure,
         outcome: Outcome,
     ) {
-        let Some(attempt) = exchange.attempt.as_mut() else { return self.fail(exchange, failure) };
+        let Some(attempt) = exchange.attempt.as_mut() else {
+            return self.fail(exchange, failure);
+        };
         if let Some(id) = attempt.conn.take() {
             self.close(id, How::Now);
         }
         // RFC 9112 §9.3.1: a kept connection may close under a request; nothing was answered.
         let stale = attempt.reused
             && !attempt.answered
-            && matches!(failure.kind, FailureKind::UpstreamClosed | FailureKind::UpstreamReset)
+            && matches!(
+                failure.kind,
+                FailureKind::UpstreamClosed | FailureKind::UpstreamReset
+            )
             && !exchange.stale_used
             && exchange.body.base == 0;
         if stale {
@@ -284,7 +320,9 @@ impl Engine {
     }
 
     fn may_try_again(&mut self, exchange: &Exchange, sent: bool) -> bool {
-        let Some(pool) = &exchange.pool else { return false };
+        let Some(pool) = &exchange.pool else {
+            return false;
+        };
         let response = &exchange.response;
         let committed = response.body_committed || (response.head_committed && !response.sse);
         let allowed = !committed
@@ -292,7 +330,10 @@ impl Engine {
             && exchange.attempts < pool.attempts_max
             && (!sent || repeatable(exchange));
         if allowed && !pool.room.retry_permitted(self.now.mono_ns) {
-            self.locals.local(exchange.local).cells.inc(Metric::RetryBudgetExhausted);
+            self.locals
+                .local(exchange.local)
+                .cells
+                .inc(Metric::RetryBudgetExhausted);
             return false;
         }
         allowed
@@ -300,7 +341,9 @@ impl Engine {
 
     /// Ends the attempt, if there is one: connection closed, permit settled.
     pub(crate) fn drop_attempt(&mut self, exchange: &mut Exchange, outcome: Outcome) {
-        let Some(mut attempt) = exchange.attempt.take() else { return };
+        let Some(mut attempt) = exchange.attempt.take() else {
+            return;
+        };
         if let Some(id) = attempt.conn.take() {
             self.close(id, How::Now);
         }
@@ -319,9 +362,7 @@ impl Engine {
     /// The response is complete: the connection goes back to the pool if it may.
     pub(crate) fn release_attempt(&mut self, exchange: &mut Exchange, outcome: Outcome) {
         let keep = exchange.attempt.as_ref().is_some_and(|a| a.request_done);
-        if keep
-            && let Some(id) = exchange.attempt.as_mut().and_then(|a| a.conn.take())
-        {
+        if keep && let Some(id) = exchange.attempt.as_mut().and_then(|a| a.conn.take()) {
             self.keep_upstream(id);
         }
         self.drop_attempt(exchange, outcome);
@@ -329,9 +370,13 @@ impl Engine {
 
     fn keep_upstream(&mut self, id: ConnId) {
         let now_ns = self.now.mono_ns;
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
         let unsent = !conn.out.is_empty();
-        let Side::Upstream(upstream) = &mut conn.side else { return };
+        let Side::Upstream(upstream) = &mut conn.side else {
+            return;
+        };
         let (local, slot) = (upstream.local, upstream.endpoint.slot);
         upstream.state = UpstreamState::Idle;
         upstream.exchange = None;
@@ -341,15 +386,20 @@ impl Engine {
         if unsent || self.draining.is_some() || !self.locals.give_idle(local, slot, id) {
             return self.close(id, How::Now);
         }
-        self.timers.arm(&mut conn.timer, TimerKey::Conn(id), now_ns + idle_ns);
+        self.timers
+            .arm(&mut conn.timer, TimerKey::Conn(id), now_ns + idle_ns);
         self.pause(id, false);
     }
 
     /// An idle upstream connection may be old enough to close.
     pub(crate) fn upstream_timer(&mut self, id: ConnId) {
         let now_ns = self.now.mono_ns;
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let Side::Upstream(upstream) = &mut conn.side else { return };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let Side::Upstream(upstream) = &mut conn.side else {
+            return;
+        };
         if upstream.state != UpstreamState::Idle {
             return;
         }
@@ -361,25 +411,30 @@ impl Engine {
     }
 }
 
+/// Ends of the paths of inference calls.
+const TAILS: [&[u8]; 12] = [
+    b"/chat/completions",
+    b"/completions",
+    b"/messages",
+    b"/embeddings",
+    b"/rerank",
+    b"/score",
+    b"/classify",
+    b"/generate",
+    b"/tokenize",
+    b"/audio/transcriptions",
+    b"/audio/translations",
+    b"/audio/speech",
+];
+
 /// Calls that may be repeated: safe methods, and inference calls, which leave nothing behind.
 fn repeatable(exchange: &Exchange) -> bool {
-    if matches!(exchange.head.method, Method::Get | Method::Head | Method::Options) {
+    if matches!(
+        exchange.head.method,
+        Method::Get | Method::Head | Method::Options
+    ) {
         return true;
     }
-    const TAILS: [&[u8]; 12] = [
-        b"/chat/completions",
-        b"/completions",
-        b"/messages",
-        b"/embeddings",
-        b"/rerank",
-        b"/score",
-        b"/classify",
-        b"/generate",
-        b"/tokenize",
-        b"/audio/transcriptions",
-        b"/audio/translations",
-        b"/audio/speech",
-    ];
     let path = exchange.head.path();
     exchange.head.method == Method::Post && TAILS.iter().any(|tail| path.ends_with(tail))
 }

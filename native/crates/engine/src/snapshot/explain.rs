@@ -35,7 +35,8 @@ impl Snapshot {
         let mut taken = None;
         for route in &self.routes {
             let verdict = route.verdict(head, model);
-            said.routes.push((route.name.clone(), words(verdict, route.wants_model())));
+            said.routes
+                .push((route.name.clone(), words(verdict, route.wants_model())));
             if verdict == Verdict::Yes {
                 taken = Some(route);
                 break;
@@ -46,11 +47,14 @@ impl Snapshot {
             return said;
         };
         if taken.is_none() {
-            said.routes.push((route.name.clone(), "taken: the default pool"));
+            said.routes
+                .push((route.name.clone(), "taken: the default pool"));
         }
         said.route = Some(route.name.clone());
         said.class = Some(["high", "normal", "low"][usize::from(route.class.min(2))]);
-        let Some(pool) = self.pools.get(route.pool) else { return said };
+        let Some(pool) = self.pools.get(route.pool) else {
+            return said;
+        };
         let view = pool.room.snapshot(now_ns);
         said.endpoints = view.endpoints.iter().map(|e| (e.clone(), why(e))).collect();
         said.endpoint = view

@@ -79,11 +79,19 @@ impl HeaderRules {
             .iter()
             .map(|(n, v)| (n.to_ascii_lowercase().into_bytes(), v.clone().into_bytes()))
             .collect();
-        let remove: Vec<_> = remove.iter().map(|n| n.to_ascii_lowercase().into_bytes()).collect();
+        let remove: Vec<_> = remove
+            .iter()
+            .map(|n| n.to_ascii_lowercase().into_bytes())
+            .collect();
         let names = || set.iter().map(|(n, _)| n).chain(remove.iter());
         let known: Vec<Name> = names().map(|n| Name::from_bytes(n)).collect();
         let other = known.contains(&Name::Other);
-        Self { known, other, set, remove }
+        Self {
+            set,
+            remove,
+            known,
+            other,
+        }
     }
 
     /// Whether a field of that name is dropped or replaced.
@@ -173,16 +181,33 @@ impl Snapshot {
             .listeners
             .iter()
             .map(|l| {
-                let trusted = l.trusted_peers.iter().map(|t| Cidr::parse(t)).collect::<Option<_>>();
+                let trusted = l
+                    .trusted_peers
+                    .iter()
+                    .map(|t| Cidr::parse(t))
+                    .collect::<Option<_>>();
                 let trusted = trusted.ok_or_else(|| {
-                    PlanError(format!("listener {}: trusted_peers holds no CIDR block", l.name))
+                    PlanError(format!(
+                        "listener {}: trusted_peers holds no CIDR block",
+                        l.name
+                    ))
                 })?;
-                Ok(Arc::new(Listener { plan: l.clone(), trusted }))
+                Ok(Arc::new(Listener {
+                    plan: l.clone(),
+                    trusted,
+                }))
             })
             .collect::<Result<Vec<_>, PlanError>>()?;
-        let pools: Vec<Arc<Pool>> =
-            plan.pools.iter().map(|p| Arc::new(pool(p, shared, workers, now_ns))).collect();
-        let routes: Vec<_> = plan.routes.iter().map(|r| Arc::new(Route::new(r))).collect();
+        let pools: Vec<Arc<Pool>> = plan
+            .pools
+            .iter()
+            .map(|p| Arc::new(pool(p, shared, workers, now_ns)))
+            .collect();
+        let routes: Vec<_> = plan
+            .routes
+            .iter()
+            .map(|r| Arc::new(Route::new(r)))
+            .collect();
         let default_route = plan.default_pool.map(|p| Arc::new(Route::fallback(p)));
         shared.held_bytes.set_max(plan.held_bytes_max);
         Ok(Self {
@@ -194,7 +219,11 @@ impl Snapshot {
             default_route,
             held_body_bytes_max: plan.held_body_bytes_max as usize,
             log: plan.access_log.is_some(),
-            log_fields: plan.log_fields.iter().map(|f| f.clone().into_bytes()).collect(),
+            log_fields: plan
+                .log_fields
+                .iter()
+                .map(|f| f.clone().into_bytes())
+                .collect(),
         })
     }
 }
@@ -204,18 +233,30 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     let pools = plan.pools.len();
     for route in &plan.routes {
         if route.pool as usize >= pools {
-            return Err(PlanError(format!("route {}: no pool at {}", route.name, route.pool)));
+            return Err(PlanError(format!(
+                "route {}: no pool at {}",
+                route.name, route.pool
+            )));
         }
     }
     if plan.default_pool.is_some_and(|p| p as usize >= pools) {
-        return Err(PlanError("default_pool is no position of `pools`".to_owned()));
+        return Err(PlanError(
+            "default_pool is no position of `pools`".to_owned(),
+        ));
     }
     for pool in &plan.pools {
         if pool.endpoints.is_empty() {
             return Err(PlanError(format!("pool {}: no endpoints", pool.name)));
         }
-        if pool.endpoints.iter().any(|e| e.weight == 0 || e.concurrency == 0) {
-            return Err(PlanError(format!("pool {}: weight and concurrency start at 1", pool.name)));
+        if pool
+            .endpoints
+            .iter()
+            .any(|e| e.weight == 0 || e.concurrency == 0)
+        {
+            return Err(PlanError(format!(
+                "pool {}: weight and concurrency start at 1",
+                pool.name
+            )));
         }
     }
     Ok(())
@@ -263,4 +304,3 @@ fn pool(plan: &plan::PoolPlan, shared: &Shared, workers: u16, now_ns: u64) -> Po
         balance: plan.balance,
     }
 }
-

@@ -20,7 +20,11 @@ impl Cidr {
         let address: IpAddr = address.trim().parse().ok()?;
         let (bits, width, v4) = spread(address);
         let prefix = prefix.unwrap_or(width);
-        (prefix <= width).then(|| Self { bits: mask(bits, prefix, width), prefix, v4 })
+        (prefix <= width).then(|| Self {
+            bits: mask(bits, prefix, width),
+            prefix,
+            v4,
+        })
     }
 
     /// Whether the address lies in the block. IPv4-mapped IPv6 addresses count as IPv4.
@@ -53,8 +57,16 @@ mod tests {
         assert!(block.contains("::ffff:10.1.0.9".parse().expect("ip")));
         assert!(!block.contains("10.2.0.1".parse().expect("ip")));
         assert!(!block.contains("::1".parse().expect("ip")));
-        assert!(Cidr::parse("0.0.0.0/0").expect("all").contains("1.2.3.4".parse().expect("ip")));
-        assert!(Cidr::parse("::/0").expect("all").contains("fe80::1".parse().expect("ip")));
+        assert!(
+            Cidr::parse("0.0.0.0/0")
+                .expect("all")
+                .contains("1.2.3.4".parse().expect("ip"))
+        );
+        assert!(
+            Cidr::parse("::/0")
+                .expect("all")
+                .contains("fe80::1".parse().expect("ip"))
+        );
         assert_eq!(Cidr::parse("10.0.0.0/33"), None);
         assert_eq!(Cidr::parse("ten"), None);
     }

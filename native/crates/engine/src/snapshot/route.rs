@@ -67,12 +67,20 @@ pub enum Model<'a> {
 impl Route {
     /// Prepares the patterns.
     pub fn new(plan: &RoutePlan) -> Self {
-        let MatchPlan { path, methods, headers, models } = &plan.matches;
+        let MatchPlan {
+            path,
+            methods,
+            headers,
+            models,
+        } = &plan.matches;
         Self {
             name: plan.name.clone(),
             pool: plan.pool as usize,
             class: plan.class.min(2),
-            class_header: plan.class_header.as_ref().map(|h| h.to_ascii_lowercase().into_bytes()),
+            class_header: plan
+                .class_header
+                .as_ref()
+                .map(|h| h.to_ascii_lowercase().into_bytes()),
             dialect: plan.dialect,
             body_bytes_max: plan.body_bytes_max,
             expose: plan.expose,
@@ -81,7 +89,10 @@ impl Route {
                 Some(prefix) => PathPattern::Prefix(prefix.as_bytes().to_vec()),
                 None => PathPattern::Exact(p.as_bytes().to_vec()),
             }),
-            methods: methods.iter().filter_map(|m| Method::from_bytes(m.as_bytes())).collect(),
+            methods: methods
+                .iter()
+                .filter_map(|m| Method::from_bytes(m.as_bytes()))
+                .collect(),
             headers: headers
                 .iter()
                 .map(|(name, value)| HeaderPattern {
@@ -122,11 +133,10 @@ impl Route {
         }
         match model {
             Model::Unknown => Verdict::NeedsModel,
-            Model::Absent => Verdict::No,
             Model::Is(name) if self.models.iter().any(|g| g.matches(name.as_bytes())) => {
                 Verdict::Yes
             }
-            Model::Is(_) => Verdict::No,
+            Model::Absent | Model::Is(_) => Verdict::No,
         }
     }
 
@@ -204,7 +214,11 @@ mod tests {
             ("a*b*c", "a-c", false),
             ("org/name", "org/name", true),
         ] {
-            assert_eq!(Glob::new(pattern).matches(text.as_bytes()), expected, "{pattern} {text}");
+            assert_eq!(
+                Glob::new(pattern).matches(text.as_bytes()),
+                expected,
+                "{pattern} {text}"
+            );
         }
     }
 }
