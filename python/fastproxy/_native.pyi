@@ -8,6 +8,25 @@ than a millisecond; those release the GIL. Only `fastproxy.server`, `fastproxy.p
 from collections.abc import Callable
 from typing import final
 
+__all__ = [
+    "Ask",
+    "Channel",
+    "Core",
+    "Engine",
+    "Picker",
+    "PlanError",
+    "Relay",
+    "RequestHead",
+    "StartError",
+    "__version__",
+    "bench_html",
+    "bench_run",
+    "bench_text",
+    "parse_request_head",
+    "raise_nofile_limit",
+    "usable_cpus",
+]
+
 __version__: str
 
 class PlanError(ValueError): ...

@@ -9,7 +9,7 @@ Header parsing, by the rules of RFC 9112 that the proxy enforces:
     >>> head.method, head.target, head.authority, head.version, head.body
     ('GET', '/v1/models', 'a.example', (1, 1), 'none')
     >>> taken
-    46
+    44
     >>> parse_request_head(b"GET / HTTP/1.1\r\nHo") is None
     True
 

@@ -9,6 +9,18 @@ from fastproxy.errors import AdminError
 
 __all__ = ["command"]
 
+_FIRST = (
+    "route",
+    "why",
+    "status",
+    "endpoint",
+    "endpoint_why",
+    "priority",
+    "url",
+    "name",
+    "matches",
+)
+
 
 @click.command(name="explain")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
@@ -91,12 +103,11 @@ def _of_file(file: Path | None, question: bytes) -> bytes:
 
 
 def _show(value: object, indent: str) -> None:
-    """Print nested data as indented `key: value` lines."""
-    items = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value if isinstance(value, list) else [])
-    )
+    """Print nested data as indented `key: value` lines, the answer before the detail."""
+    items: list[tuple[object, object]] = list(enumerate(value)) if isinstance(value, list) else []
+    if isinstance(value, dict):
+        rank: dict[object, int] = {key: n for n, key in enumerate(_FIRST)}
+        items = sorted(value.items(), key=lambda item: rank.get(item[0], len(_FIRST)))
     for key, inner in items:
         label = f"- {key}" if isinstance(key, int) else str(key).replace("_", " ")
         if isinstance(inner, dict | list) and inner:

@@ -16,9 +16,9 @@ from fastproxy.config.address import (
     resolve,
     system_resolve,
 )
-from fastproxy.config.document import Key, path_text
+from fastproxy.config.document import Key
 from fastproxy.config.model import Config, Headers, Listener, Pool, Route
-from fastproxy.errors import ConfigError, Mistake
+from fastproxy.config.verify import Finding
 
 __all__ = ["compile_plan", "held_bytes_max"]
 
@@ -29,17 +29,15 @@ _ADMIN_CONNECTIONS_MAX = 256
 Json = dict[str, object]
 
 
-def compile_plan(config: Config, look_up: Resolve = system_resolve) -> bytes:
+def compile_plan(config: Config, look_up: Resolve = system_resolve) -> tuple[bytes, list[Finding]]:
     """The plan of `config`, with host names resolved by `look_up`.
 
-    Raises:
-        ConfigError: a host name has no address.
+    Returns:
+        The plan, and what keeps it from being used: names that have no address.
     """
     compiler = _Compiler(look_up)
     plan = compiler.plan(config)
-    if compiler.mistakes:
-        raise ConfigError(compiler.mistakes)
-    return orjson.dumps(plan)
+    return orjson.dumps(plan), compiler.findings
 
 
 def held_bytes_max(config: Config, root: Path = Path("/")) -> int:
@@ -70,7 +68,7 @@ class _Compiler:
 
     def __init__(self, look_up: Resolve) -> None:
         self.look_up = look_up
-        self.mistakes: list[Mistake] = []
+        self.findings: list[Finding] = []
         self.known: dict[str, str | None] = {}
 
     def plan(self, config: Config) -> Json:
@@ -102,7 +100,7 @@ class _Compiler:
                 self.known[key] = None
                 why = getattr(error, "strerror", None) or "no address"
                 reason = f"the host name cannot be resolved: {why}"
-                self.mistakes.append(Mistake(path_text(path), f'"{shown}"', reason))
+                self.findings.append(Finding(path, reason, f'"{shown}"'))
         return {"tcp": self.known[key]}
 
     def listeners(self, config: Config) -> list[Json]:
@@ -244,7 +242,7 @@ def _route(route: Route, name: str, pool: int) -> Json:
 
 
 def _headers(headers: Headers, pool: Pool) -> Json:
-    request = [(name.lower(), value) for name, value in headers.request.set.items()]
+    request = [(name.lower(), str(value)) for name, value in headers.request.set.items()]
     credentials = pool.credentials
     if credentials is not None and credentials.bearer is not None:
         request.append(("authorization", f"Bearer {credentials.bearer.reveal()}"))

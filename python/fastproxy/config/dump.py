@@ -5,8 +5,8 @@
 
 import msgspec
 
-from fastproxy.config.model import Config, HeaderChange
-from fastproxy.config.secret import MASK, Secret
+from fastproxy.config.model import Config
+from fastproxy.config.secret import MASK, Concealed, Secret
 from fastproxy.config.units import Duration, Ratio, Size
 
 __all__ = ["dump", "shown"]
@@ -14,20 +14,13 @@ __all__ = ["dump", "shown"]
 
 def dump(config: Config) -> dict[str, object]:
     """All of `config`, defaults included, in the shape of the file."""
-    found = {name: shown(getattr(config, name)) for name in config.__struct_fields__}
-    for name, pool in config.pools.items():
-        masked = dict.fromkeys(pool.headers.request.set, MASK)
-        change = HeaderChange(set=masked, remove=pool.headers.request.remove)
-        pools = found["pools"]
-        assert isinstance(pools, dict)
-        pools[name]["headers"]["request"] = shown(change)
-    return found
+    return {name: shown(getattr(config, name)) for name in config.__struct_fields__}
 
 
 def shown(value: object) -> object:
     """One value as JSON can hold it."""
     match value:
-        case Secret():
+        case Secret() | Concealed():
             return MASK
         case Duration() | Size() | Ratio():
             return str(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastproxy.config.address import Resolve, system_resolve
 from fastproxy.config.compile import compile_plan
-from fastproxy.config.document import Key, Node, parse, path_text, tree_of
+from fastproxy.config.document import Node, parse, path_text, tree_of
 from fastproxy.config.model import Admin, Config, Endpoint, Listener, Pool
 from fastproxy.config.read import Reader, read
 from fastproxy.config.verify import Finding, verify
@@ -39,17 +39,11 @@ class Loaded:
         Raises:
             ConfigError: a host name has no address; with file and line.
         """
-        try:
-            return compile_plan(self.config, look_up)
-        except ConfigError as error:
-            raise ConfigError([self._placed(mistake) for mistake in error.mistakes]) from None
-
-    def _placed(self, mistake: Mistake) -> Mistake:
-        for path, node in _walk(self.root, ()):
-            if path_text(path) == mistake.where:
-                line = node.key_line or node.line
-                return Mistake(mistake.where, mistake.value, mistake.reason, _name(self.file), line)
-        return Mistake(mistake.where, mistake.value, mistake.reason, _name(self.file))
+        plan, findings = compile_plan(self.config, look_up)
+        if findings:
+            file = None if self.file is None else str(self.file)
+            raise ConfigError([_mistake(finding, self.root, file) for finding in findings])
+        return plan
 
 
 def load(
@@ -144,18 +138,3 @@ def _mistake(finding: Finding, root: Node, file: str | None) -> Mistake:
     node = root.at(finding.path)
     line = node.key_line or node.line
     return Mistake(path_text(finding.path), finding.shown, finding.reason, file, line)
-
-
-def _name(file: Path | None) -> str | None:
-    return None if file is None else str(file)
-
-
-def _walk(node: Node, path: tuple[Key, ...]) -> list[tuple[tuple[Key, ...], Node]]:
-    found = [(path, node)]
-    if isinstance(node.value, dict):
-        for key, inner in node.value.items():
-            found += _walk(inner, (*path, key))
-    elif isinstance(node.value, list):
-        for n, inner in enumerate(node.value):
-            found += _walk(inner, (*path, n))
-    return found

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from fastproxy.config.secret import Secret
+from fastproxy.config.secret import Concealed, Secret
 from fastproxy.config.units import AutoSize, Duration, Ratio, Size
 
 __all__ = [
@@ -24,13 +24,14 @@ __all__ = [
     "Drain",
     "Eject",
     "Endpoint",
-    "HeaderChange",
     "Headers",
     "Limits",
     "Listener",
     "Match",
     "Model",
     "Pool",
+    "RequestHeaders",
+    "ResponseHeaders",
     "Retry",
     "Route",
     "Timeouts",
@@ -179,8 +180,17 @@ class Eject(Model, frozen=True):
     max_percent: Annotated[int, doc("Share of the endpoints ejected at most.", ge=0, le=100)] = 50
 
 
-class HeaderChange(Model, frozen=True):
-    """Headers set and removed."""
+class RequestHeaders(Model, frozen=True):
+    """Headers set and removed towards the endpoint."""
+
+    set: Annotated[
+        dict[str, Concealed], doc("Names and their values; replaces what was there.")
+    ] = {}
+    remove: Annotated[tuple[str, ...], doc("Names.", one=True)] = ()
+
+
+class ResponseHeaders(Model, frozen=True):
+    """Headers set and removed towards the client."""
 
     set: Annotated[dict[str, str], doc("Names and their values; replaces what was there.")] = {}
     remove: Annotated[tuple[str, ...], doc("Names.", one=True)] = ()
@@ -189,8 +199,8 @@ class HeaderChange(Model, frozen=True):
 class Headers(Model, frozen=True):
     """Changes to headers on the way through."""
 
-    request: Annotated[HeaderChange, doc("Towards the endpoint.")] = HeaderChange()
-    response: Annotated[HeaderChange, doc("Towards the client.")] = HeaderChange()
+    request: Annotated[RequestHeaders, doc("Towards the endpoint.")] = RequestHeaders()
+    response: Annotated[ResponseHeaders, doc("Towards the client.")] = ResponseHeaders()
 
 
 class Credentials(Model, frozen=True):

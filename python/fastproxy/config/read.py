@@ -16,7 +16,7 @@ from msgspec import inspect
 
 from fastproxy.config.document import Key, Node, path_text
 from fastproxy.config.model import Config, Model
-from fastproxy.config.secret import MASK, Secret, expand, read_secret_file
+from fastproxy.config.secret import MASK, Concealed, Secret, expand, read_secret_file
 from fastproxy.config.units import Duration, Ratio, Size
 from fastproxy.errors import Mistake
 
@@ -168,7 +168,10 @@ class Reader:
             return cls("") if cls is Secret else cls()
         if cls is Secret:
             return self.secret(node, path)
-        parse = cast("Callable[[object], object]", cast("type[Duration | Size | Ratio]", cls).parse)
+        parse = cast(
+            "Callable[[object], object]",
+            cast("type[Duration | Size | Ratio | Concealed]", cls).parse,
+        )
         try:
             return parse(node.value)
         except ValueError as error:

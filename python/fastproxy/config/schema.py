@@ -8,7 +8,7 @@ from msgspec import inspect
 
 from fastproxy.config.dump import shown
 from fastproxy.config.model import Config, Model
-from fastproxy.config.secret import Secret
+from fastproxy.config.secret import Concealed, Secret
 from fastproxy.config.units import AutoSize, Duration, Ratio, Size
 
 __all__ = ["schema"]
@@ -18,6 +18,7 @@ Json = dict[str, object]
 _REFERENCE: Json = {"type": "string", "pattern": r"\$\{[^}]+\}"}
 _SIZE = r"\d+(\.\d+)?\s*([KMG]?B|[KMG]iB)"
 _CUSTOM: dict[type, Json] = {
+    Concealed: {"type": "string"},
     Duration: {"type": "string", "pattern": r"^(off|(\d+(\.\d+)?\s*(ms|s|m|h|d))+)$|\$\{"},
     Size: {"type": "string", "pattern": rf"^{_SIZE}$|\$\{{"},
     AutoSize: {"type": "string", "pattern": rf"^(auto|{_SIZE})$|\$\{{"},

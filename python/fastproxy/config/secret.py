@@ -8,8 +8,9 @@ import hmac
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
-__all__ = ["MASK", "Secret", "expand", "read_secret_file"]
+__all__ = ["MASK", "Concealed", "Secret", "expand", "read_secret_file"]
 
 MASK = "***"
 _SECRET_FILE_BYTES_MAX = 64 * 1024
@@ -54,6 +55,28 @@ class Secret:
     def __hash__(self) -> int:
         """Of the value."""
         return hash(self._value)
+
+
+class Concealed(str):
+    """A string that may well hold a secret: its representation does not show it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Take any string.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not isinstance(text, str):
+            msg = "must be a string; quote it"
+            raise ValueError(msg)
+        return cls(text)
+
+    def __repr__(self) -> str:
+        """Nothing of the value."""
+        return repr(MASK)
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 
 from fastproxy.config.address import parse_listen, parse_url
 from fastproxy.config.document import Key
-from fastproxy.config.model import Config, Cors, HeaderChange, Listener, Match, Pool, Route
+from fastproxy.config.model import (
+    Config,
+    Cors,
+    Listener,
+    Match,
+    Pool,
+    RequestHeaders,
+    ResponseHeaders,
+    Route,
+)
 
 __all__ = ["Finding", "Findings", "is_token", "verify"]
 
@@ -209,7 +218,7 @@ def _credentials(path: Path, pool: Pool, found: Findings) -> None:
         _names((*path, "header"), [given.header], found)
 
 
-def _change(path: Path, change: HeaderChange, found: Findings) -> None:
+def _change(path: Path, change: RequestHeaders | ResponseHeaders, found: Findings) -> None:
     _names((*path, "set"), change.set, found, owned=True)
     _names((*path, "remove"), change.remove, found, owned=True)
     for name, value in change.set.items():

@@ -41,7 +41,7 @@ async def show(model: str | None, port: int, duration_s: float | None) -> None:
         if free != port:
             console.print(f"port {port} is taken; using {free} instead")
         async with Proxy(_config(engines, free)) as proxy:
-            console.print(f"gateway on http://{proxy.address} over {', '.join(engines.urls)}\n")
+            _plain(console, f"gateway on http://{proxy.address} over {', '.join(engines.urls)}\n")
             await _first_reply(console, proxy, engines)
             _invite(console, proxy, engines)
             load = [asyncio.create_task(_client(proxy, engines, n)) for n in range(_CLIENTS)]

@@ -1,0 +1,1 @@
+"""Python by itself: configuration, commands, admin rules, primitives."""
