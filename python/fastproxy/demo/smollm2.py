@@ -24,7 +24,7 @@ def serve() -> None:
     parameters.model.path = str(_weights())
     parameters.n_ctx = _CONTEXT_TOKENS
     parameters.n_parallel = _SLOTS
-    parameters.hostname = "127.0.0.1"
+    parameters.model_alias = {"smollm2"}
     parameters.port = 0
     parameters.cpuparams.n_threads = min(2, os.cpu_count() or 1)
     server = xllamacpp.Server(parameters)

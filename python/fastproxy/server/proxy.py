@@ -106,9 +106,14 @@ class Proxy:
             source = self._source.file
         self._reloader = Reloader(core, source, loaded)
         self._api = Api(self, self._access(loaded.config))
-        self._read(core.asks_fileno(), self._take_asks)
-        if core.fileno() >= 0:
-            self._read(core.fileno(), core.turn)
+        try:
+            self._read(core.asks_fileno(), self._take_asks)
+            if core.fileno() >= 0:
+                self._read(core.fileno(), core.turn)
+        except BaseException:
+            # A loop that cannot watch descriptors: nothing may be left running.
+            await self.stop()
+            raise
         core.ready(ready=True)
 
     async def stop(self) -> None:

@@ -20,6 +20,9 @@ __all__ = ["Say", "run", "serve"]
 
 Say = Callable[[str], None]
 
+# How the native side writes that there is none.
+_NO_LIMIT = 2**63
+
 logger = logging.getLogger(__name__)
 
 
@@ -75,7 +78,8 @@ def _announce(proxy: Proxy, say: Say, before: int, after: int) -> None:
             say(
                 f"admin token (made for this run; set admin.token to keep one): {proxy.admin_token}"
             )
-    raised = f"{after}" if before == after else f"{after} (raised from {before})"
+    limit = "no limit" if after >= _NO_LIMIT else str(after)
+    raised = limit if before == after else f"{limit} (raised from {before})"
     say(f"open files at most: {raised}")
 
 
