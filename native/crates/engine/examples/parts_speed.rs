@@ -166,7 +166,7 @@ fn timers() {
         timers.cancel(&mut slot);
     });
     measure("timer: next", 10_000_000, |_| {
-        drop(black_box(timers.next()))
+        black_box(timers.next());
     });
     let mut wheel = Timers::new(0);
     let mut now_ns = 0;

@@ -103,8 +103,11 @@ pub fn score(balance: Balance, state: &EndpointState, now_ns: u64, unknown_ns: f
 /// What [`score`] takes for endpoints that were never measured: the mean of those that were.
 pub fn unknown_ns(balance: Balance, states: &[EndpointState], now_ns: u64) -> f64 {
     match balance {
-        Balance::PeakEwma => peak_ewma::mean_ns(states.iter(), now_ns),
-        Balance::LeastLoaded | Balance::Weighted => 0.0,
+        // Nobody asks for it once all are measured.
+        Balance::PeakEwma if states.iter().any(peak_ewma::is_unknown) => {
+            peak_ewma::mean_ns(states.iter(), now_ns)
+        }
+        Balance::PeakEwma | Balance::LeastLoaded | Balance::Weighted => 0.0,
     }
 }
 
@@ -218,7 +221,7 @@ impl Selector {
                 weighted::smooth(states, |index, state| filter.admits(index, state))
             }
             Balance::PeakEwma => {
-                let unknown_ns = peak_ewma::mean_ns(states.iter(), filter.now_ns);
+                let unknown_ns = unknown_ns(self.balance, states, filter.now_ns);
                 scan(states, self.start, filter, |state| {
                     peak_ewma::score(state, filter.now_ns, unknown_ns)
                 })

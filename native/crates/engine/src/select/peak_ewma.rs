@@ -33,6 +33,12 @@ pub(super) fn estimate_ns(state: &EndpointState, now_ns: u64) -> f64 {
     (state.first_token_ewma_ns * keep(state, now_ns)).max(1.0)
 }
 
+/// Whether it was never measured.
+#[inline]
+pub(super) fn is_unknown(state: &EndpointState) -> bool {
+    state.active && state.first_token_ewma_ns == 0.0
+}
+
 /// Estimate x (in flight + 1) over weight.
 #[inline]
 pub(super) fn score(state: &EndpointState, now_ns: u64, unknown_ns: f64) -> f64 {

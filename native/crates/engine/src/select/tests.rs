@@ -112,9 +112,9 @@ fn two_choices_level_the_load() {
 #[test]
 fn the_last_free_one_is_found_among_many() {
     let mut states = fleet(&[1; 500]);
-    states
-        .iter_mut()
-        .for_each(|state| state.in_flight = state.concurrency);
+    for state in &mut states {
+        state.in_flight = state.concurrency;
+    }
     let mut random = Random::new(5);
     assert_eq!(
         pick(Balance::LeastLoaded, &mut states, &[], 0, &mut random),
@@ -160,9 +160,9 @@ fn skips_full_inactive_ejected_and_excluded() {
 #[test]
 fn panic_ignores_ejection_only_when_all_are_ejected() {
     let mut states = fleet(&[1; 3]);
-    states
-        .iter_mut()
-        .for_each(|state| (state.ejected, state.ejected_until_ns) = (true, 100));
+    for state in &mut states {
+        (state.ejected, state.ejected_until_ns) = (true, 100);
+    }
     let mut random = Random::new(1);
     assert!(pick(Balance::LeastLoaded, &mut states, &[], 5, &mut random).is_some());
     assert!(available(&states, &[], 5) && reachable(&states, &[], 5));

@@ -40,7 +40,10 @@ pub(super) fn judge(
     granted_ns: u64,
     now_ns: u64,
 ) -> bool {
-    let floor_allows = floor_allows(rule, endpoints);
+    let failed = matches!(outcome, Outcome::Failure | Outcome::ConnectError);
+    // The floor looks at all endpoints: only when it comes to that.
+    let row = endpoints[slot].failures_in_row.saturating_add(1);
+    let floor_allows = failed && row >= rule.consecutive && floor_allows(rule, endpoints);
     let state = &mut endpoints[slot];
     let speaks = !state.ejected || granted_ns >= state.ejected_at_ns;
     match outcome {
@@ -57,11 +60,11 @@ pub(super) fn judge(
         }
         Outcome::Failure | Outcome::ConnectError => {
             state.failures_total += 1;
-            state.failures_in_row = state.failures_in_row.saturating_add(1);
+            state.failures_in_row = row;
             let due = if state.ejected {
                 speaks && now_ns >= state.ejected_until_ns
             } else {
-                state.failures_in_row >= rule.consecutive && floor_allows
+                floor_allows
             };
             let eject = rule.consecutive > 0 && state.active && due;
             if eject {

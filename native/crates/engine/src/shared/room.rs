@@ -99,6 +99,7 @@ impl Room {
 
     /// Gives up a place. False: a grant is on its way (or was taken) and must be returned when it
     /// arrives.
+    #[expect(clippy::needless_pass_by_value, reason = "a ticket is used up")]
     pub fn abandon(&self, ticket: Ticket, now_ns: u64) -> bool {
         let mut state = self.lock();
         let gone = state.queue.remove(ticket.place()).is_some();
