@@ -274,6 +274,7 @@ impl Engine {
             Mail::Snapshot(snapshot) => {
                 self.locals.apply(&snapshot, &self.shared, self.worker);
                 self.snapshot = snapshot;
+                self.pump_rooms();
             }
             Mail::Drain { deadline_ns } => self.drain(deadline_ns),
             Mail::Stop => {

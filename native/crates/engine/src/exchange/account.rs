@@ -11,6 +11,7 @@ use super::Exchange;
 use crate::conn::Conn;
 use crate::engine::Engine;
 use crate::metrics::Metric;
+use crate::scan::BodyScan;
 use crate::shared::Outcome;
 use crate::snapshot::Balance;
 
@@ -48,10 +49,48 @@ pub enum Unit {
 }
 
 /// Amounts taken before dispatch and settled at the end. Limits will hang on it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reservation {
-    /// (unit, amount) pairs.
-    pub amounts: Vec<(Unit, u64)>,
+    /// Amounts by `Unit as usize`.
+    amounts: [u64; 6],
+}
+
+/// Bytes of text per token while nothing better is known (the ratio that llm-d's picker uses).
+const BYTES_PER_TOKEN: u64 = 4;
+
+impl Reservation {
+    /// What a request is expected to take: its prompt by its bytes, its answer by `max_tokens`.
+    pub(crate) fn estimate(scan: &BodyScan) -> Self {
+        let mut estimate = Self::default();
+        estimate.set(Unit::Requests, 1);
+        estimate.set(
+            Unit::PromptTokens,
+            scan.prompt_bytes().div_ceil(BYTES_PER_TOKEN),
+        );
+        estimate.set(Unit::CompletionTokens, scan.max_tokens().unwrap_or(0));
+        estimate
+    }
+
+    /// What it took.
+    pub(crate) fn settle(&mut self, tally: &Tally, bytes: u64) {
+        if let Some(tokens) = tally.prompt_tokens {
+            self.set(Unit::PromptTokens, tokens);
+        }
+        self.set(
+            Unit::CompletionTokens,
+            tally.completion_tokens.unwrap_or(tally.tokens),
+        );
+        self.set(Unit::Bytes, bytes);
+    }
+
+    fn set(&mut self, unit: Unit, amount: u64) {
+        self.amounts[unit as usize] = amount;
+    }
+
+    /// The amount in that unit.
+    pub fn amount(&self, unit: Unit) -> u64 {
+        self.amounts[unit as usize]
+    }
 }
 
 /// Counts of an exchange.
@@ -227,6 +266,9 @@ impl Engine {
     /// The account at the end of an exchange.
     pub(crate) fn account(&mut self, exchange: &mut Exchange) {
         exchange.tally.settle();
+        exchange
+            .reservation
+            .settle(&exchange.tally, exchange.response.bytes);
         if exchange.pool.is_none() {
             return;
         }

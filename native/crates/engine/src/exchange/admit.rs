@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Exchange, Phase, Step};
+use super::{Exchange, Phase, Reservation, Step};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
 use crate::ids::ExchangeId;
@@ -17,6 +17,7 @@ impl Engine {
             return Step::Fail(Failure::new(FailureKind::Internal, "no pool after match"));
         };
         exchange.marks.admission_ns = self.now.mono_ns;
+        exchange.reservation = Reservation::estimate(&exchange.scan);
         let ask = Ask {
             class: exchange.class,
             excluded: &exchange.tried,
@@ -79,6 +80,15 @@ impl Engine {
         match exchange.setback.take() {
             Some(failure) if refusal.reason == RefusalReason::NoEndpoint => Step::Fail(failure),
             _ => Step::Fail(Failure::new(kind, why)),
+        }
+    }
+
+    /// A new configuration may have made room: waiters go on at once.
+    pub(crate) fn pump_rooms(&mut self) {
+        let snapshot = Arc::clone(&self.snapshot);
+        for pool in &snapshot.pools {
+            let wake = pool.room.pump(self.now.mono_ns, &mut self.random);
+            self.deliver(wake);
         }
     }
 

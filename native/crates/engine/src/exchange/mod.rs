@@ -202,6 +202,8 @@ pub struct Exchange {
     pub(crate) response: Response,
     pub(crate) marks: Marks,
     pub(crate) tally: Tally,
+    /// What it is expected to take, then what it took.
+    pub(crate) reservation: Reservation,
     /// The failure that ended it.
     pub(crate) failure: Option<Failure>,
     /// The failure of an earlier attempt.
@@ -245,6 +247,7 @@ impl Exchange {
             response: Response::default(),
             marks: Marks::default(),
             tally: Tally::default(),
+            reservation: Reservation::default(),
             failure: None,
             setback: None,
             endpoint: None,

@@ -211,8 +211,24 @@ impl Engine {
             self.first_token(exchange);
         }
         exchange.tally.unary(data);
-        exchange.response.body_committed = true;
+        self.commit_body(exchange);
         self.client_body(exchange, data);
+    }
+
+    /// The client sees body bytes from now on: no other attempt, and no need of the request's body
+    /// once it is sent.
+    fn commit_body(&mut self, exchange: &mut Exchange) {
+        if std::mem::replace(&mut exchange.response.body_committed, true) {
+            return;
+        }
+        let body = &mut exchange.body;
+        if body.complete && body.sent == body.held.len() {
+            body.drop_sent();
+            self.spares.give(std::mem::take(&mut body.held));
+            self.shared
+                .held_bytes
+                .give(std::mem::take(&mut body.charged));
+        }
     }
 
     /// Bytes of an event stream: every complete event goes out now, the rest is held.
@@ -240,7 +256,7 @@ impl Engine {
             if response.held {
                 self.commit_head(exchange);
             }
-            exchange.response.body_committed = true;
+            self.commit_body(exchange);
             self.note_tokens(exchange, tokens);
             if joined {
                 let mut whole = std::mem::take(&mut exchange.response.tail);
