@@ -249,6 +249,9 @@ impl Engine {
             return;
         }
         exchange.body.received += data.len() as u64;
+        if exchange.body.held.capacity() == 0 {
+            exchange.body.held = self.spares.take();
+        }
         exchange.body.held.extend_from_slice(data);
         if exchange.scanning {
             exchange.scan.feed(data);
