@@ -66,7 +66,10 @@ def test_help_is_quick() -> None:
         return time.perf_counter() - start
 
     assert min(once() for _ in range(3)) < 0.4
-    code = "import sys, fastproxy.cli; print([m for m in ('rich', 'msgspec', 'fastproxy._native') if m in sys.modules])"
+    code = (
+        "import sys, fastproxy.cli; print([m for m in ('rich', 'msgspec', "
+        "'fastproxy._native') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "[]"
 

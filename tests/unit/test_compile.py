@@ -15,9 +15,10 @@ from fastproxy.config.units import AutoSize, Size
 
 FULL = """\
 listen:
-  - {address: "127.0.0.1:8080", trusted_peers: [10.0.0.0/8, unix], proxy_protocol: true, half_close: allow,
-     cors: {origins: "https://app.example", headers: [Authorization]}, connections_max: 10, idle: 5s,
-     head_timeout: 1s, requests_max: 7, connections_per_source_max: 3}
+  - {address: "127.0.0.1:8080", trusted_peers: [10.0.0.0/8, unix], proxy_protocol: true,
+     half_close: allow, cors: {origins: "https://app.example", headers: [Authorization]},
+     connections_max: 10, idle: 5s, head_timeout: 1s, requests_max: 7,
+     connections_per_source_max: 3}
   - unix:/run/fastproxy.sock
 admin: {listen: "[::1]:9090", token: "${TOKEN}"}
 workers: 2
@@ -37,13 +38,17 @@ pools:
     heartbeat: 15s
     commit: head
     credentials: {bearer: "${KEY:-fallback}"}
-    headers: {request: {set: {X-A: "1"}, remove: Cookie}, response: {set: {X-B: "2"}, remove: [Server]}}
+    headers:
+      request: {set: {X-A: "1"}, remove: Cookie}
+      response: {set: {X-B: "2"}, remove: [Server]}
     models: m1
   b: {endpoints: "http://10.0.0.2:1", balance: peak_ewma, modality: embeddings,
       credentials: {header: X-Api-Key, value: s3cret}}
 routes:
-  - {pool: b, match: {path: /v1/embeddings, method: POST, headers: {X-Env: "*"}}, priority: low, priority_header: X-Priority}
-  - {pool: a, match: {models: ["m*"]}, dialect: anthropic, body_max: 1MiB, expose: true, websocket: false, name: main}
+  - {pool: b, match: {path: /v1/embeddings, method: POST, headers: {X-Env: "*"}}, priority: low,
+     priority_header: X-Priority}
+  - {pool: a, match: {models: ["m*"]}, dialect: anthropic, body_max: 1MiB, expose: true,
+     websocket: false, name: main}
   - {pool: a}
   - {pool: a}
 default_pool: b

@@ -1,6 +1,7 @@
 """Every kind of mistake in a configuration file, in the exact words a person reads."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,11 +54,17 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
         (GOOD + "workers: 1.5\n", "f.yaml:2: workers: 1.5: must be a whole number, not a number"),
         (
             GOOD + "drain: {delay: 5}\n",
-            "f.yaml:2: drain.delay: 5: a duration needs a unit; write 5s for seconds or 5ms for milliseconds",
+            (
+                "f.yaml:2: drain.delay: 5: a duration needs a unit; write 5s for seconds or "
+                "5ms for milliseconds"
+            ),
         ),
         (
             GOOD + "limits: {held_body: 5}\n",
-            "f.yaml:2: limits.held_body: 5: a size needs a unit; write 5B for bytes, or KiB, MiB, GiB",
+            (
+                "f.yaml:2: limits.held_body: 5: a size needs a unit; write 5B for bytes, or "
+                "KiB, MiB, GiB"
+            ),
         ),
         (
             GOOD + "limits: {held_bytes: 1KiB}\n",
@@ -103,19 +110,31 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
         (GOOD + "listen: []\n", "f.yaml:2: listen: at least one address is needed"),
         (
             GOOD + "listen: ':80'\n",
-            'f.yaml:2: listen[0].address: ":80": the host is missing; write 0.0.0.0:80 for all IPv4 addresses or [::]:80',
+            (
+                'f.yaml:2: listen[0].address: ":80": the host is missing; write 0.0.0.0:80 '
+                "for all IPv4 addresses or [::]:80"
+            ),
         ),
         (
             GOOD + "listen: 10.0.0.1\n",
-            'f.yaml:2: listen[0].address: "10.0.0.1": the port is missing; write HOST:PORT or unix:/path.sock',
+            (
+                'f.yaml:2: listen[0].address: "10.0.0.1": the port is missing; write '
+                "HOST:PORT or unix:/path.sock"
+            ),
         ),
         (
             GOOD + "listen: 10.0.0.1:99999\n",
-            'f.yaml:2: listen[0].address: "10.0.0.1:99999": "99999" is not a port; allowed: 0 to 65535',
+            (
+                'f.yaml:2: listen[0].address: "10.0.0.1:99999": "99999" is not a port; '
+                "allowed: 0 to 65535"
+            ),
         ),
         (
             GOOD + "listen: 'unix:x'\n",
-            'f.yaml:2: listen[0].address: "unix:x": the path of a unix socket must be absolute: unix:/run/engine.sock',
+            (
+                'f.yaml:2: listen[0].address: "unix:x": the path of a unix socket must be '
+                "absolute: unix:/run/engine.sock"
+            ),
         ),
         (
             GOOD + "listen: [h:1, h:1]\n",
@@ -123,7 +142,10 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
         ),
         (
             GOOD + "listen: {address: 'h:1', trusted_peers: all}\n",
-            'f.yaml:2: listen[0].trusted_peers[0]: "all": not a CIDR block; write it like 10.0.0.0/8, ::1 or unix',
+            (
+                'f.yaml:2: listen[0].trusted_peers[0]: "all": not a CIDR block; write it '
+                "like 10.0.0.0/8, ::1 or unix"
+            ),
         ),
         (
             GOOD + "listen: {address: 'h:1', cors: {origins: '*', credentials: true}}\n",
@@ -131,7 +153,10 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
         ),
         (
             GOOD + "listen: {address: 'h:1', cors: {origins: 'app.example'}}\n",
-            'f.yaml:2: listen[0].cors.origins[0]: "app.example": not an origin; write it like https://app.example, without a path',
+            (
+                'f.yaml:2: listen[0].cors.origins[0]: "app.example": not an origin; write '
+                "it like https://app.example, without a path"
+            ),
         ),
         (
             GOOD + "admin: {listen: 'h:1', token: ''}\n",
@@ -147,15 +172,24 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
         ),
         (
             GOOD + "admin: {listen: 'h:1', token: 'file:/nowhere/x'}\n",
-            "f.yaml:2: admin.token: cannot read the secret's file /nowhere/x: No such file or directory",
+            (
+                "f.yaml:2: admin.token: cannot read the secret's file /nowhere/x: No such "
+                "file or directory"
+            ),
         ),
         (
             GOOD + "admin: {listen: 'h:1', token: '${T}'}\n",
-            'f.yaml:2: admin.token: "${T}": environment variable T is not set; set it or write ${T:-default}',
+            (
+                'f.yaml:2: admin.token: "${T}": environment variable T is not set; set it '
+                "or write ${T:-default}"
+            ),
         ),
         (
             GOOD + "via: '${a b}'\n",
-            'f.yaml:2: via: "${a b}": malformed reference ${a b}; write ${NAME} or ${NAME:-default}',
+            (
+                'f.yaml:2: via: "${a b}": malformed reference ${a b}; write ${NAME} or '
+                "${NAME:-default}"
+            ),
         ),
         (
             GOOD + "access_log: {path: ''}\n",
@@ -175,7 +209,10 @@ def test_one(text: str, said: str) -> None:
         ("x:80", "not a URL; write http://HOST:PORT or unix:/path.sock"),
         (
             "https://x",
-            "scheme https is not supported yet: TLS comes in a later version; put a TLS proxy before it or use http",
+            (
+                "scheme https is not supported yet: TLS comes in a later version; put a TLS "
+                "proxy before it or use http"
+            ),
         ),
         ("h2c://x", "scheme h2c is not supported yet: HTTP/2 comes in a later version; use http"),
         ("http://u:p@x", "credentials do not belong in a URL; use credentials of the pool"),
@@ -323,7 +360,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_models_made_in_python_meet_the_same_checks() -> None:
     """`Config(...)` is not checked by its constructor, but by everything that takes it."""
-    config = Config(pools={"a": Pool(endpoints=(Endpoint("ftp://x", weight=0),), retry=None)})  # type: ignore[arg-type]
+    wrong: Any = None
+    pool = Pool(endpoints=(Endpoint("ftp://x", weight=0),), retry=wrong)
+    config = Config(pools={"a": pool})
     with pytest.raises(ConfigError) as caught:
         validate(config)
     assert str(caught.value) == (

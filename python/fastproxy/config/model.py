@@ -316,7 +316,8 @@ class Config(Model, frozen=True, kw_only=True):
     """The whole configuration.
 
     Examples:
-        >>> config = Config(pools={"llama": Pool(endpoints=(Endpoint(url="http://10.0.0.11:8000"),))})
+        >>> pool = Pool(endpoints=(Endpoint("http://10.0.0.11:8000"),))
+        >>> config = Config(pools={"llama": pool})
         >>> config.pools["llama"].channel.capacity
         128
     """

@@ -54,7 +54,7 @@ fn met(
     json!({
         "routes": tried,
         "route": route.name,
-        "why": if by_default { "no route matches: default_pool" } else { "first route that matches" },
+        "why": if by_default { "no route matches: default_pool" } else { "the first that matches" },
         "priority": PRIORITIES[usize::from(route.class.min(2))],
         "body_bytes_max": route.body_bytes_max,
         "pool": view::room(&room),
