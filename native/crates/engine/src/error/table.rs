@@ -210,7 +210,8 @@ pub(super) const ROWS: [Row; FAILURE_KINDS.len()] = [
         openai: "rate_limit_error",
         anthropic: "rate_limit_error",
         should_retry: Some(true),
-        message: "Too many requests are waiting for this model. Try again after the time in `retry-after`.",
+        message: "Too many requests are waiting for this model. Try again after the time in \
+                  `retry-after`.",
     },
     // Hopeless
     Row {
@@ -222,7 +223,8 @@ pub(super) const ROWS: [Row; FAILURE_KINDS.len()] = [
         openai: "rate_limit_error",
         anthropic: "rate_limit_error",
         should_retry: Some(true),
-        message: "The wait for this model would be too long. Try again after the time in `retry-after`.",
+        message: "The wait for this model would be too long. Try again after the time in \
+                  `retry-after`.",
     },
     // WaitExpired
     Row {
@@ -234,7 +236,8 @@ pub(super) const ROWS: [Row; FAILURE_KINDS.len()] = [
         openai: "rate_limit_error",
         anthropic: "rate_limit_error",
         should_retry: Some(true),
-        message: "The request waited for its turn in vain. Try again after the time in `retry-after`.",
+        message: "The request waited for its turn in vain. Try again after the time in \
+                  `retry-after`.",
     },
     // HeldBytes
     Row {
@@ -246,7 +249,8 @@ pub(super) const ROWS: [Row; FAILURE_KINDS.len()] = [
         openai: "rate_limit_error",
         anthropic: "rate_limit_error",
         should_retry: Some(true),
-        message: "The gateway holds too many request bodies. Try again after the time in `retry-after`.",
+        message: "The gateway holds too many request bodies. Try again after the time in \
+                  `retry-after`.",
     },
     // NoEndpoint
     Row {
@@ -258,7 +262,8 @@ pub(super) const ROWS: [Row; FAILURE_KINDS.len()] = [
         openai: "server_error",
         anthropic: "overloaded_error",
         should_retry: Some(true),
-        message: "No engine is available for this model. Try again after the time in `retry-after`.",
+        message: "No engine is available for this model. Try again after the time in \
+                  `retry-after`.",
     },
     // Draining
     Row {
@@ -354,7 +359,8 @@ pub(super) const ROWS: [Row; FAILURE_KINDS.len()] = [
         openai: "server_error",
         anthropic: "api_error",
         should_retry: Some(false),
-        message: "The engine gave no first token in time. Try again later, or with a shorter prompt.",
+        message: "The engine gave no first token in time. Try again later, or with a shorter \
+                  prompt.",
     },
     // InterTokenTimeout
     Row {

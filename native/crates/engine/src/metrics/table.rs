@@ -31,7 +31,10 @@ const VIOLATIONS: &[&str] = &[
 const FLAGS: &[&str] = &crate::error::FLAGS;
 
 macro_rules! table {
-    ($($metric:ident: $scope:ident $kind:expr, $unit:ident, $name:literal $label:expr, $help:literal;)*) => {
+    ($(
+        $metric:ident: $scope:ident $kind:expr, $unit:ident, $name:literal $label:expr,
+        $help:literal;
+    )*) => {
         /// A metric: a position in [`TABLE`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Metric {

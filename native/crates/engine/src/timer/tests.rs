@@ -106,7 +106,10 @@ proptest! {
 
     /// The model: a map from owner to the tick at which it fires.
     #[test]
-    fn agrees_with_a_sorted_map(start in 0..u64::from(u32::MAX), steps in prop::collection::vec(step(), 1..120)) {
+    fn agrees_with_a_sorted_map(
+        start in 0..u64::from(u32::MAX),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
         let mut now_ns = start;
         let mut timers = Timers::new(now_ns);
         let mut slots: Vec<_> = (0..24).map(|_| TimerSlot::default()).collect();
@@ -134,7 +137,8 @@ proptest! {
                     let mut fired = fire_all(&mut timers, now_ns);
                     fired.sort_unstable();
                     let due = |_: &usize, tick: &mut u64| *tick <= now_ns / MS;
-                    let want: Vec<_> = model.extract_if(.., due).map(|(o, _)| key(o as u32)).collect();
+                    let want = model.extract_if(.., due).map(|(owner, _)| key(owner as u32));
+                    let want: Vec<_> = want.collect();
                     prop_assert_eq!(fired, want);
                 }
             }
