@@ -199,6 +199,7 @@ async def running_proxy(
         proxy.config = complete(config, folder, proxy.address, proxy.admin) | {"workers": workers}
         if isinstance(proxy.config["listen"], dict):
             proxy.config["listen"].setdefault("address", proxy.address)
+        proxy.admin = proxy.config["admin"]["listen"]
         proxy.file.write_text(yaml.safe_dump(proxy.config, sort_keys=False))
         proxy.process = await asyncio.create_subprocess_exec(
             *prefix,

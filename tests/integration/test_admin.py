@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from harness.address import free_port
 from harness.client import ask
 from harness.proxy import pool, running_proxy
 from harness.upstream import ScriptedUpstream
@@ -36,14 +37,11 @@ async def test_a_made_token_is_printed_once() -> None:
     """Without a configured token one is made, and said at start."""
     async with ScriptedUpstream() as upstream:
         config = pool(upstream.url)
+        config["admin"] = {"listen": f"127.0.0.1:{free_port()}"}
         async with running_proxy(config) as proxy:
-            pass
-        config["admin"] = {"listen": proxy.admin}
-        async with running_proxy(config) as again:
-            again.admin = proxy.admin
-            text = again.output.decode()
-            found = [word for word in re.findall(r"[A-Za-z0-9_-]{24,}", text)]
-            statuses = [(await again.ask_admin("/config", token=word)).status for word in found]
+            text = proxy.output.decode()
+            found = re.findall(r"[A-Za-z0-9_-]{24,}", text)
+            statuses = [(await proxy.ask_admin("/config", token=word)).status for word in found]
             assert 200 in statuses, text
 
 

@@ -1,8 +1,11 @@
 """Now, later or 429?"""
 
 import asyncio
+import contextlib
 import json
 import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
 from harness.client import CHAT, JSON, RawClient, chat
@@ -40,12 +43,30 @@ def narrow(url: str, **channel: object) -> Settings:
     return pool(url, concurrency=1, channel={"capacity": 2, "max_wait": "10s"} | channel)
 
 
-async def post(proxy: RunningProxy, name: str, **fields: str) -> tuple[RawClient, "asyncio.Task[Message]"]:
-    """Send a request; its answer later."""
-    client = await proxy.client().__aenter__()
-    names = {"x-name": name} | {key.replace("_", "-"): value for key, value in fields.items()}
-    await client.send(request("POST", CHAT, JSON | names, chat()))
-    return client, asyncio.create_task(client.response())
+@dataclass
+class Crowd:
+    """Clients that have asked and wait."""
+
+    proxy: RunningProxy
+    stack: contextlib.AsyncExitStack
+
+    async def post(self, name: str, **fields: str) -> "tuple[RawClient, asyncio.Task[Message]]":
+        """Send a request; its answer later."""
+        client = await self.stack.enter_async_context(self.proxy.client())
+        names = {"x-name": name} | {key.replace("_", "-"): value for key, value in fields.items()}
+        await client.send(request("POST", CHAT, JSON | names, chat()))
+        return client, asyncio.create_task(self._response(client))
+
+    @staticmethod
+    async def _response(client: RawClient) -> Message:
+        return await client.response()
+
+
+@contextlib.asynccontextmanager
+async def crowd(proxy: RunningProxy) -> AsyncIterator[Crowd]:
+    """Everybody leaves in the end."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield Crowd(proxy, stack)
 
 
 async def waiters(proxy: RunningProxy, count: int) -> None:
@@ -53,7 +74,7 @@ async def waiters(proxy: RunningProxy, count: int) -> None:
 
     async def depth() -> int:
         document = await proxy.endpoints()
-        return int(document["pools"][0]["depth"] if isinstance(document, dict) else 0)
+        return int(document["pools"][0]["channel"]["depth"])
 
     for _ in range(200):
         if await depth() == count:
@@ -68,8 +89,9 @@ async def test_a_full_channel_is_429_at_once() -> None:
     async with (
         ScriptedUpstream(always(gate.handle)) as upstream,
         running_proxy(narrow(upstream.url)) as proxy,
+        crowd(proxy) as clients,
     ):
-        kept = [await post(proxy, f"r{number}") for number in range(3)]
+        kept = [await clients.post(f"r{number}") for number in range(3)]
         await waiters(proxy, 2)
         began = time.monotonic()
         said = await proxy.ask("POST", CHAT, JSON, chat())
@@ -98,14 +120,17 @@ async def test_max_wait_is_429_too() -> None:
     async with (
         ScriptedUpstream(always(gate.handle)) as upstream,
         running_proxy(narrow(upstream.url, max_wait="300ms")) as proxy,
+        crowd(proxy) as clients,
     ):
-        await post(proxy, "runs")
+        _, first = await clients.post("runs")
         await eventually(lambda: gate.waiting, 5, "the first one at the engine")
         began = time.monotonic()
         said = await proxy.ask("POST", CHAT, JSON, chat())
         assert said.status == 429
         assert 0.2 < time.monotonic() - began < 3
         assert len(upstream.requests) == 1
+        gate.let_one()
+        assert (await first).status == 200
 
 
 async def test_a_class_goes_first_and_a_client_may_only_lower_it() -> None:
@@ -118,8 +143,8 @@ async def test_a_class_goes_first_and_a_client_may_only_lower_it() -> None:
                 {"pool": "main", "priority": "normal", "priority_header": "x-priority"},
             ]
         }
-        async with running_proxy(config) as proxy:
-            tasks = [await post(proxy, "runs")]
+        async with running_proxy(config) as proxy, crowd(proxy) as clients:
+            tasks = [await clients.post("runs")]
             await eventually(lambda: gate.waiting, 5, "the first one at the engine")
             for count, (name, fields) in enumerate(
                 [
@@ -129,7 +154,7 @@ async def test_a_class_goes_first_and_a_client_may_only_lower_it() -> None:
                     ("gold", {"x_tier": "gold"}),
                 ]
             ):
-                tasks.append(await post(proxy, name, **fields))
+                tasks.append(await clients.post(name, **fields))
                 await waiters(proxy, count + 1)
             for _ in range(5):
                 await eventually(lambda: gate.waiting, 5, "the next one")
@@ -144,12 +169,13 @@ async def test_a_waiter_that_leaves_gives_its_place_up() -> None:
     async with (
         ScriptedUpstream(always(gate.handle)) as upstream,
         running_proxy(narrow(upstream.url)) as proxy,
+        crowd(proxy) as clients,
     ):
-        _, first = await post(proxy, "runs")
+        _, first = await clients.post("runs")
         await eventually(lambda: gate.waiting, 5, "the first one at the engine")
-        leaver, leaving = await post(proxy, "leaves")
+        leaver, leaving = await clients.post("leaves")
         await waiters(proxy, 1)
-        _, stays = await post(proxy, "stays")
+        _, stays = await clients.post("stays")
         await waiters(proxy, 2)
         leaver.reset()
         leaving.cancel()
@@ -169,8 +195,9 @@ async def test_a_channel_of_nothing_never_waits() -> None:
     async with (
         ScriptedUpstream(always(gate.handle)) as upstream,
         running_proxy(narrow(upstream.url, capacity=0)) as proxy,
+        crowd(proxy) as clients,
     ):
-        _, first = await post(proxy, "runs")
+        _, first = await clients.post("runs")
         await eventually(lambda: gate.waiting, 5, "the first one at the engine")
         assert (await proxy.ask("POST", CHAT, JSON, chat())).status == 429
         gate.let_one()
@@ -183,8 +210,9 @@ async def test_two_workers_share_one_channel() -> None:
     async with (
         ScriptedUpstream(always(gate.handle)) as upstream,
         running_proxy(narrow(upstream.url), workers=2) as proxy,
+        crowd(proxy) as clients,
     ):
-        kept = [await post(proxy, f"r{number}") for number in range(3)]
+        kept = [await clients.post(f"r{number}") for number in range(3)]
         await waiters(proxy, 2)
         assert (await proxy.ask("POST", CHAT, JSON, chat())).status == 429
         for _ in range(3):

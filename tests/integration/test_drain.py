@@ -72,10 +72,8 @@ async def test_kept_connections_are_told_to_close() -> None:
     """`Connection: close` on the answers that are still given, then the end."""
     async with ScriptedUpstream(always(answer(b"yes", delay_s=0.7))) as upstream:
         config = pool(upstream.url) | {"drain": {"deadline": "10s"}}
-        async with running_proxy(config) as proxy:
-            idle = await proxy.client().__aenter__()
+        async with running_proxy(config) as proxy, proxy.client() as idle, proxy.client() as busy:
             await idle.ask("GET", "/x")
-            busy = await proxy.client().__aenter__()
             await busy.send(request("GET", "/x"))
             await eventually(lambda: len(upstream.requests) == 2, 5, "the request at the engine")
             proxy.signal(signal.SIGTERM)

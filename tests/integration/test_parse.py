@@ -102,7 +102,7 @@ async def test_head_has_no_body_and_the_connection_goes_on() -> None:
         b'{"model": "a", "model": "b"}',
         b'{"mod\\u0065l": "a"}',
         b'{"model": 5}',
-        b'{"model": "a"',
+        b'{"model": "a',
         b"[1]",
     ],
     ids=["twice", "escaped key", "no string", "cut short", "no object"],

@@ -9,7 +9,7 @@ import openai
 import pytest
 from harness.engine import SimEngine
 from harness.http import Message, reply
-from harness.proxy import RunningProxy, eventually, pool, running_proxy
+from harness.proxy import RunningProxy, embedded_proxy, eventually, pool, running_proxy
 from harness.upstream import Peer, ScriptedUpstream, always
 
 pytestmark = pytest.mark.asyncio
@@ -43,8 +43,23 @@ async def test_stream_unary_embeddings_and_models() -> None:
             assert len(vectors.data) == 2
             models = [model.id async for model in client.models.list()]
             assert models == ["sim", "org/name"]
-            one = await client.models.retrieve("org/name")
-            assert one.id == "org/name"
+
+
+async def test_a_model_with_a_slash_is_found_by_its_name() -> None:
+    """The slash inside the name reaches the engine as the client wrote it."""
+
+    async def one(peer: Peer, asked: Message) -> None:
+        body = {"id": "org/name", "object": "model", "created": 1, "owned_by": asked.target}
+        await peer.send(reply(200, json.dumps(body).encode(), {"content-type": "application/json"}))
+
+    async with (
+        ScriptedUpstream(always(one)) as upstream,
+        running_proxy(pool(upstream.url)) as proxy,
+        client_of(proxy) as client,
+    ):
+        found = await client.models.retrieve("org/name")
+        assert found.id == "org/name"
+        assert upstream.requests[0].target in ("/v1/models/org%2Fname", "/v1/models/org/name")
 
 
 async def test_errors_are_the_clients_own_exceptions() -> None:
@@ -74,7 +89,8 @@ async def test_the_client_acts_on_our_429() -> None:
 
     async def waits(peer: Peer, _asked: Message) -> None:
         await gate.wait()
-        body = {"id": "x", "object": "list", "data": [], "model": "m", "usage": {}}
+        vector = {"object": "embedding", "index": 0, "embedding": [0.5]}
+        body = {"object": "list", "data": [vector], "model": "m", "usage": {}}
         await peer.send(reply(200, json.dumps(body).encode(), {"content-type": "application/json"}))
 
     async with ScriptedUpstream(always(waits)) as upstream:
@@ -183,8 +199,6 @@ async def test_the_anthropic_client() -> None:
 
 async def test_the_client_inside_the_same_loop_as_the_proxy() -> None:
     """`workers: 0` beside the client, in one asyncio program."""
-    from harness.proxy import embedded_proxy  # noqa: PLC0415
-
     with SimEngine(tokens=20) as engine:
         async with embedded_proxy(pool(engine.url), workers=0) as proxy, client_of(proxy) as client:
             streamed = await client.chat.completions.create(

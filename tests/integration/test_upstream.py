@@ -106,7 +106,7 @@ async def test_the_retry_budget_ends() -> None:
     async with ScriptedUpstream(always(dies)) as one, ScriptedUpstream(always(dies)) as two:
         config = pool(
             one.url, two.url,
-            retry={"attempts": 3, "budget": 0.2, "min_per_second": 1}, eject={"consecutive": 0},
+            retry={"attempts": 3, "budget": "20%", "min_per_second": 1}, eject={"consecutive": 0},
         )  # fmt: skip
         async with running_proxy(config) as proxy, proxy.client() as client:
             for _ in range(100):
@@ -204,7 +204,7 @@ async def test_an_early_answer_is_passed_on() -> None:
 
     async with ScriptedUpstream(refuses) as upstream, running_proxy(pool(upstream.url)) as proxy:
         async with proxy.client() as client:
-            fields = {"host": "a", "content-length": "50000000"}
+            fields = {"host": "a", "content-length": "20000000"}
             await client.send(head("POST /v1/files HTTP/1.1", fields) + b"x" * 100_000)
             assert (await client.response()).status == 413
         await eventually(lambda: upstream.peers[0].gone.is_set(), 5, "the engine's connection ends")
