@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fastproxy.config.address import Resolve, system_resolve
@@ -11,6 +11,7 @@ from fastproxy.config.document import Node, parse, path_text, tree_of
 from fastproxy.config.model import Admin, Config, Endpoint, Listener, Pool
 from fastproxy.config.read import Reader, read
 from fastproxy.config.verify import Finding, verify
+from fastproxy.config.watch import digest_of
 from fastproxy.errors import ConfigError, Mistake
 
 __all__ = ["Loaded", "Source", "load", "load_text", "of_upstreams", "validate"]
@@ -26,11 +27,13 @@ class Loaded:
         config: the model.
         warnings: what is useless in it, as `Mistake`s.
         file: where it is from, or None.
+        digest: of the file's content, as `config.watch` makes it; empty without a file.
     """
 
     config: Config
     warnings: tuple[Mistake, ...] = ()
     file: Path | None = None
+    digest: bytes = b""
     root: Node = field(default_factory=lambda: Node(None), repr=False)
 
     def plan(self, look_up: Resolve = system_resolve) -> bytes:
@@ -70,13 +73,15 @@ def load(
         return Loaded(validate(of_upstreams([source], listen="127.0.0.1:0")))
     path = Path(source)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
         raise ConfigError([Mistake("", None, reason, str(path))]) from None
     except UnicodeDecodeError:
         raise ConfigError([Mistake("", None, "is not UTF-8 text", str(path))]) from None
-    return load_text(text, file=path, environment=environment)
+    loaded = load_text(text, file=path, environment=environment)
+    return replace(loaded, digest=digest_of(content))
 
 
 def load_text(
@@ -131,7 +136,7 @@ def _loaded(root: Node, reader: Reader, syntax: list[Mistake], file: Path | None
         ordered = sorted(mistakes, key=lambda mistake: mistake.line or 0)
         raise ConfigError(ordered)
     warnings = tuple(_mistake(finding, root, reader.file) for finding in found.warnings)
-    return Loaded(config, warnings, file, root)
+    return Loaded(config, warnings, file, root=root)
 
 
 def _mistake(finding: Finding, root: Node, file: str | None) -> Mistake:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Stamp", "changes", "stamp"]
+__all__ = ["Stamp", "changes", "digest_of", "stamp"]
 
 _FILE_BYTES_MAX = 16 * 1024**2
 
@@ -30,6 +30,11 @@ class Stamp:
     digest: bytes
 
 
+def digest_of(content: bytes) -> bytes:
+    """What stands for the content of a file."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 def stamp(path: Path, before: Stamp | None = None) -> Stamp | None:
     """Look at `path`, reading it only if it may have changed since `before`.
 
@@ -42,7 +47,7 @@ def stamp(path: Path, before: Stamp | None = None) -> Stamp | None:
             identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
             if before is not None and before.identity == identity:
                 return before
-            digest = hashlib.blake2b(stream.read(_FILE_BYTES_MAX), digest_size=16).digest()
+            digest = digest_of(stream.read(_FILE_BYTES_MAX))
     except OSError:
         return None
     return Stamp(identity, digest)

@@ -146,5 +146,8 @@ class _Process:
     async def watch(self, loaded: Loaded) -> None:
         if loaded.file is None:
             return
-        async for _ in changes(loaded.file):
+        async for now in changes(loaded.file):
+            if now.digest == self.proxy.loaded.digest:
+                # A signal or the admin API was quicker.
+                continue
             await self.reload(f"{loaded.file} changed")
