@@ -19,6 +19,11 @@ impl Spares {
         self.buffers.pop().unwrap_or_default()
     }
 
+    /// Buffers kept.
+    pub(crate) fn len(&self) -> usize {
+        self.buffers.len()
+    }
+
     /// Takes a buffer back.
     pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
         if self.buffers.len() < SPARES_MAX

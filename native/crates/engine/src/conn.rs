@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::buffer::Queue;
+use crate::buffer::{Queue, Spares};
 use crate::ids::ExchangeId;
+use crate::metrics::Cells;
 use crate::shared::Endpoint;
 use crate::snapshot::Listener;
 use crate::timer::TimerSlot;
@@ -101,6 +102,8 @@ pub(crate) enum UpstreamState {
 pub(crate) struct Upstream {
     /// Position in `Engine::locals`.
     pub(crate) local: usize,
+    /// The endpoint's cells as of the dial: its slot may pass to another endpoint.
+    pub(crate) cells: Option<Arc<Cells>>,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) state: UpstreamState,
     pub(crate) reader: Option<Box<ResponseReader>>,
@@ -135,6 +138,21 @@ impl Conn {
         match &mut self.side {
             Side::Client(client) => Some(client),
             Side::Upstream(_) => None,
+        }
+    }
+
+    /// The buffer of bytes towards the peer. From the first byte on it has to make progress.
+    pub(crate) fn writer(&mut self, spares: &mut Spares, now_ns: u64) -> &mut Vec<u8> {
+        if self.out.is_empty() {
+            self.progress_ns = now_ns;
+        }
+        self.out.writer(spares)
+    }
+
+    pub(crate) fn upstream(&self) -> Option<&Upstream> {
+        match &self.side {
+            Side::Upstream(upstream) => Some(upstream),
+            Side::Client(_) => None,
         }
     }
 

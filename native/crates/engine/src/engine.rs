@@ -278,6 +278,7 @@ impl Engine {
             }
             Mail::Drain { deadline_ns } => self.drain(deadline_ns),
             Mail::Stop => {
+                self.stop_exchanges();
                 for id in self.conns.keys() {
                     self.close(id, How::Now);
                 }
@@ -349,7 +350,7 @@ impl Engine {
             Side::Client(client) => self.forget_client(&client),
             Side::Upstream(upstream) => {
                 let slot = upstream.endpoint.slot;
-                if let Some(cells) = self.locals.endpoint(upstream.local, slot) {
+                if let Some(cells) = &upstream.cells {
                     cells.sub(Metric::UpstreamOpen, 1);
                 }
                 self.locals.forget(upstream.local, slot, id);
@@ -365,8 +366,8 @@ impl Engine {
     }
 
     fn upstream_cells(&self, id: ConnId, count: impl FnOnce(&Cells)) {
-        if let Some(Side::Upstream(upstream)) = self.conns.get(id).map(|c| &c.side)
-            && let Some(cells) = self.locals.endpoint(upstream.local, upstream.endpoint.slot)
+        if let Some(upstream) = self.conns.get(id).and_then(Conn::upstream)
+            && let Some(cells) = &upstream.cells
         {
             count(cells);
         }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
+pub mod census;
 pub mod channel;
 pub mod clock;
 mod conn;

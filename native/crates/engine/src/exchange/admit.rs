@@ -77,10 +77,14 @@ impl Engine {
         cells.observe(Metric::ChannelDepth, u64::from(refusal.depth));
         exchange.tally.retry_after_ms = refusal.retry_after_ms;
         // After an attempt that failed, its failure says more than the refusal of another try.
-        match exchange.setback.take() {
-            Some(failure) if refusal.reason == RefusalReason::NoEndpoint => Step::Fail(failure),
-            _ => Step::Fail(Failure::new(kind, why)),
+        let failure = exchange.setback.take();
+        if refusal.pump
+            && let Some(pool) = &exchange.pool
+        {
+            let wake = pool.room.pump(self.now.mono_ns, &mut self.random);
+            self.deliver(wake);
         }
+        Step::Fail(failure.unwrap_or(Failure::new(kind, why)))
     }
 
     /// A new configuration may have made room: waiters go on at once.

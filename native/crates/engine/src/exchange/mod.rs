@@ -101,6 +101,10 @@ pub(crate) struct RequestBody {
     pub(crate) trailers: Option<Box<Fields>>,
     /// Reading the client was stopped because the upstream is slower.
     pub(crate) paused: bool,
+    /// When it was.
+    pub(crate) paused_ns: u64,
+    /// Time that we kept the client from sending: it counts for no deadline of the body.
+    pub(crate) excused_ns: u64,
 }
 
 impl RequestBody {

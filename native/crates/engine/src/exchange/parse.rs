@@ -46,11 +46,19 @@ impl Engine {
 
     /// The exchange of a connection ended: what waits in the stash is parsed now.
     pub(crate) fn client_resume(&mut self, id: ConnId) {
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let waiting = conn.out.len();
+        let Some(client) = conn.client_mut() else {
             return;
         };
         if client.exchange.is_some() {
             return;
+        }
+        if waiting > limits::QUEUE_BYTES_HIGH {
+            // It asks and does not read: the next request waits until the answers are out.
+            return self.pause(id, true);
         }
         let stash = std::mem::take(&mut client.stash);
         self.pause(id, false);
@@ -292,7 +300,9 @@ impl Engine {
         }
         let waiting = exchange.body.held.len() - exchange.body.sent;
         if over && waiting > limits::QUEUE_BYTES_HIGH {
-            exchange.body.paused = true;
+            if !std::mem::replace(&mut exchange.body.paused, true) {
+                exchange.body.paused_ns = self.now.mono_ns;
+            }
             self.pause(exchange.client, true);
         }
         if over && exchange.phase == Phase::Match {
@@ -366,8 +376,9 @@ impl Engine {
             return;
         }
         if let Some(conn) = self.conns.get_mut(exchange.client) {
-            let out = conn.out.writer(&mut self.spares);
+            let out = conn.writer(&mut self.spares, self.now.mono_ns);
             out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            exchange.body.excused_ns = self.now.mono_ns.saturating_sub(exchange.marks.started_ns);
             self.mark(exchange.client);
         }
     }

@@ -46,7 +46,7 @@ impl Engine {
             exchange.response.close = true;
         }
         if let Some(conn) = self.conns.get_mut(exchange.client) {
-            let out = conn.out.writer(&mut self.spares);
+            let out = conn.writer(&mut self.spares, self.now.mono_ns);
             encode::status_line(out, status);
             for (name, value) in fields {
                 // A value of ours that cannot be serialised is left out, never split.
@@ -174,7 +174,7 @@ impl Engine {
         if conn.out.is_empty() {
             conn.progress_ns = self.now.mono_ns;
         }
-        let out = conn.out.writer(&mut self.spares);
+        let out = conn.writer(&mut self.spares, self.now.mono_ns);
         if exchange.response.framing == Framing::Chunked {
             encode::chunk(out, bytes);
         } else {
@@ -192,7 +192,7 @@ impl Engine {
             && exchange.head.method != Method::Head
             && let Some(conn) = self.conns.get_mut(id)
         {
-            let out = conn.out.writer(&mut self.spares);
+            let out = conn.writer(&mut self.spares, self.now.mono_ns);
             encode::last_chunk(out, exchange.response.trailers.as_deref());
             self.mark(id);
         }
@@ -246,12 +246,16 @@ impl Engine {
             return;
         };
         let waiting = conn.out.len();
-        let Some(exchange_id) = conn.client().and_then(|c| c.exchange) else {
-            return;
-        };
+        let paused = conn.paused;
         if waiting > limits::QUEUE_BYTES_LOW {
             return;
         }
+        let Some(exchange_id) = conn.client().and_then(|c| c.exchange) else {
+            if paused {
+                self.resumed.push_back(id);
+            }
+            return;
+        };
         let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
             return;
         };
@@ -263,6 +267,11 @@ impl Engine {
             exchange.marks.last_byte_ns = self.now.mono_ns;
             if let Some(upstream) = exchange.attempt.as_ref().and_then(|a| a.conn) {
                 self.pause(upstream, false);
+            }
+            // While it was paused the inter-token deadline was off, and with it perhaps the timer.
+            if let Some(mut exchange) = self.exchanges.take(exchange_id) {
+                self.arm(&mut exchange);
+                self.put_exchange(exchange);
             }
         }
     }

@@ -12,6 +12,8 @@ impl Engine {
     pub(crate) fn hold(&mut self, exchange: &mut Exchange, grant: Grant) {
         debug_assert!(exchange.attempt.is_none(), "one attempt at a time");
         exchange.endpoint = Some(Arc::clone(&grant.endpoint));
+        // Another try asks with the place of this one.
+        exchange.sequence = Some(grant.sequence);
         exchange.attempt = Some(Attempt {
             endpoint: Arc::clone(&grant.endpoint),
             grant: Some(grant),

@@ -186,7 +186,7 @@ impl Engine {
             return;
         };
         if let Some(conn) = self.conns.get_mut(exchange.client) {
-            let out = conn.out.writer(&mut self.spares);
+            let out = conn.writer(&mut self.spares, self.now.mono_ns);
             heads::response(out, exchange, pool, &self.snapshot.via);
             self.mark(exchange.client);
         }
@@ -198,7 +198,7 @@ impl Engine {
             && exchange.head.version != Version::Http10
             && !exchange.response.head_committed;
         if passes && let Some(conn) = self.conns.get_mut(exchange.client) {
-            heads::interim(conn.out.writer(&mut self.spares), head);
+            heads::interim(conn.writer(&mut self.spares, self.now.mono_ns), head);
             self.mark(exchange.client);
         }
     }

@@ -81,7 +81,8 @@ impl Engine {
         }
         if body_is_due(exchange) {
             let earned_ns = exchange.body.received * (SECOND / BODY_BYTES_PER_S);
-            add(marks.started_ns, BODY_GRACE_NS + earned_ns, Due::Body);
+            let allowed_ns = BODY_GRACE_NS + earned_ns + exchange.body.excused_ns;
+            add(marks.started_ns, allowed_ns, Due::Body);
         }
         let Some(pool) = &exchange.pool else {
             return earliest;
@@ -154,7 +155,9 @@ impl Engine {
                         pool.room.retry_after_ms(self.now.mono_ns, &mut self.random);
                 }
                 let why = "no endpoint became free within the pool's max_wait";
-                self.fail(exchange, Failure::new(FailureKind::WaitExpired, why));
+                let expired = Failure::new(FailureKind::WaitExpired, why);
+                let failure = exchange.setback.take().unwrap_or(expired);
+                self.fail(exchange, failure);
             }
             Due::Body => {
                 let why = "the request body came slower than 1 KiB/s";
@@ -262,6 +265,19 @@ impl Engine {
         self.commit_head(exchange);
     }
 
+    /// Ends what runs, each with its record and its permit returned.
+    pub(crate) fn stop_exchanges(&mut self) {
+        for id in self.exchanges.keys() {
+            let Some(mut exchange) = self.exchanges.take(id) else {
+                continue;
+            };
+            exchange.response.close = true;
+            let why = "this gateway stops";
+            self.fail(&mut exchange, Failure::new(FailureKind::Draining, why));
+            self.put_exchange(exchange);
+        }
+    }
+
     /// Ends what runs still when a drain's deadline has come, at an event boundary.
     pub(crate) fn cut_all(&mut self) {
         for id in self.exchanges.keys() {
@@ -308,12 +324,15 @@ impl Engine {
 fn body_is_due(exchange: &Exchange) -> bool {
     !exchange.body.complete
         && !exchange.body.paused
+        && !exchange.expects
         && exchange.head.body != Body::None
         && !matches!(exchange.phase, Phase::Tunnel | Phase::Done)
 }
 
 fn heartbeats(exchange: &Exchange) -> bool {
-    let streams = exchange.response.sse || exchange.wants_stream();
+    // Once there is a head, it says whether comments may stand in the body.
+    let streams =
+        exchange.response.sse || exchange.wants_stream() && !exchange.response.head_committed;
     let silent = matches!(
         exchange.phase,
         Phase::Queued(_) | Phase::Dialing | Phase::Stream

@@ -36,7 +36,7 @@ impl Engine {
         exchange.marks.head_ns = self.now.mono_ns;
         let mut early = Vec::new();
         if let Some(conn) = self.conns.get_mut(exchange.client) {
-            let out = conn.out.writer(&mut self.spares);
+            let out = conn.writer(&mut self.spares, self.now.mono_ns);
             heads::switching(out, exchange, &self.snapshot.via);
             if let Some(client) = conn.client_mut() {
                 client.mode = ClientMode::Tunnel;
@@ -98,7 +98,8 @@ impl Engine {
         if conn.out.is_empty() {
             conn.progress_ns = now_ns;
         }
-        conn.out.writer(&mut self.spares).extend_from_slice(bytes);
+        conn.writer(&mut self.spares, self.now.mono_ns)
+            .extend_from_slice(bytes);
         let full = conn.out.len() > limits::QUEUE_BYTES_HIGH;
         self.mark(target);
         if full {

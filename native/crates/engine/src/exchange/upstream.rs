@@ -17,6 +17,7 @@ use crate::limits;
 use crate::metrics::Metric;
 use crate::output::{How, Output};
 use crate::shared::Outcome;
+use crate::snapshot::Address;
 use crate::timer::TimerKey;
 use wire::h1::{ResponseReader, encode};
 use wire::{Body, Method};
@@ -29,8 +30,16 @@ impl Engine {
         };
         attempt.started_ns = self.now.mono_ns;
         let slot = attempt.endpoint.slot;
-        if !exchange.fresh
-            && let Some(id) = self.locals.take_idle(exchange.local, slot)
+        let address = Arc::clone(&attempt.endpoint.address);
+        let idle = if exchange.fresh {
+            None
+        } else {
+            self.take_idle(exchange.local, slot, &address)
+        };
+        let Some(attempt) = exchange.attempt.as_mut() else {
+            return Step::Wait;
+        };
+        if let Some(id) = idle
             && let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut)
         {
             upstream.state = UpstreamState::Busy;
@@ -43,8 +52,14 @@ impl Engine {
             self.dispatch(exchange);
             return Step::Next(Phase::Stream);
         }
+        let cells = self.locals.endpoint(exchange.local, slot).map(Arc::clone);
+        if let Some(cells) = &cells {
+            cells.add(Metric::UpstreamOpen, 1);
+            cells.inc(Metric::Connects);
+        }
         let upstream = Upstream {
             local: exchange.local,
+            cells,
             endpoint: Arc::clone(&attempt.endpoint),
             state: UpstreamState::Dialing,
             reader: Some(Box::new(ResponseReader::new(wire::Limits::default()))),
@@ -54,19 +69,27 @@ impl Engine {
             tunnel: false,
         };
         let now_ns = self.now.mono_ns;
-        let address = Arc::clone(&attempt.endpoint.address);
         let id = self
             .conns
             .insert_with(|_| Conn::new(Side::Upstream(Box::new(upstream)), now_ns));
         attempt.conn = Some(id);
         attempt.reused = false;
-        if let Some(cells) = self.locals.endpoint(exchange.local, slot) {
-            cells.add(Metric::UpstreamOpen, 1);
-            cells.inc(Metric::Connects);
-        }
         self.outputs.push_back(Output::Dial(id, address));
         exchange.phase = Phase::Dialing;
         Step::Wait
+    }
+
+    /// An idle connection to that address. A slot may have passed to another endpoint in a reload:
+    /// what is still connected to the old one must not see this request.
+    fn take_idle(&mut self, local: usize, slot: u32, address: &Address) -> Option<ConnId> {
+        while let Some(id) = self.locals.take_idle(local, slot) {
+            let upstream = self.conns.get(id).and_then(Conn::upstream);
+            if upstream.is_some_and(|u| *u.endpoint.address == *address) {
+                return Some(id);
+            }
+            self.close(id, How::Now);
+        }
+        None
     }
 
     /// The outcome of a dial.
@@ -78,9 +101,8 @@ impl Engine {
             return;
         };
         upstream.state = UpstreamState::Busy;
-        let (local, slot) = (upstream.local, upstream.endpoint.slot);
         if result.is_err() {
-            if let Some(cells) = self.locals.endpoint(local, slot) {
+            if let Some(cells) = &upstream.cells {
                 cells.inc(Metric::ConnectErrors);
                 cells.sub(Metric::UpstreamOpen, 1);
             }
@@ -142,7 +164,7 @@ impl Engine {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let out = conn.out.writer(&mut self.spares);
+        let out = conn.writer(&mut self.spares, self.now.mono_ns);
         heads::request(out, exchange, &pool, &endpoint, &self.snapshot.via);
         conn.progress_ns = self.now.mono_ns;
         if let Some(reader) = conn.upstream_mut().and_then(|u| u.reader.as_mut()) {
@@ -169,7 +191,7 @@ impl Engine {
         while body.sent < body.held.len() && conn.out.len() < limits::QUEUE_BYTES_HIGH {
             let end = body.held.len().min(body.sent + limits::QUEUE_BYTES_HIGH);
             let bytes = &body.held[body.sent..end];
-            let out = conn.out.writer(&mut self.spares);
+            let out = conn.writer(&mut self.spares, self.now.mono_ns);
             if chunked {
                 encode::chunk(out, bytes);
             } else {
@@ -180,7 +202,7 @@ impl Engine {
         if body.complete && body.sent == body.held.len() {
             attempt.request_done = true;
             if chunked {
-                let out = conn.out.writer(&mut self.spares);
+                let out = conn.writer(&mut self.spares, self.now.mono_ns);
                 encode::last_chunk(out, body.trailers.as_deref());
             }
         }
@@ -188,8 +210,10 @@ impl Engine {
         self.mark(id);
         if resume {
             exchange.body.paused = false;
+            exchange.body.excused_ns += self.now.mono_ns.saturating_sub(exchange.body.paused_ns);
             exchange.body.drop_sent();
             self.pause(exchange.client, false);
+            self.arm(exchange);
         }
     }
 
@@ -243,8 +267,9 @@ impl Engine {
         let Some(mut exchange) = self.exchanges.take(exchange_id) else {
             return self.close(id, How::Now);
         };
-        if let (Closed::Eof, Ok(Some(_))) = (closed, &ended) {
-            // The end of a close-delimited body.
+        // The end of a close-delimited body; but no stream of events ends in the middle of one.
+        let whole = !exchange.response.sse || exchange.response.scanner.at_boundary();
+        if let (Closed::Eof, Ok(Some(_)), true) = (closed, &ended, whole) {
             self.response_end(&mut exchange);
         } else {
             let failure = match closed {
@@ -273,6 +298,7 @@ impl Engine {
         failure: Failure,
         outcome: Outcome,
     ) {
+        let may_repeat = repeatable(exchange);
         let Some(attempt) = exchange.attempt.as_mut() else {
             return self.fail(exchange, failure);
         };
@@ -287,7 +313,8 @@ impl Engine {
                 FailureKind::UpstreamClosed | FailureKind::UpstreamReset
             )
             && !exchange.stale_used
-            && exchange.body.base == 0;
+            && exchange.body.base == 0
+            && may_repeat;
         if stale {
             exchange.stale_used = true;
             exchange.fresh = true;
@@ -308,6 +335,7 @@ impl Engine {
         exchange.response.held = false;
         exchange.response.answered = false;
         exchange.response.tail.clear();
+        exchange.response.scanner.reset();
         exchange.tried.push(slot);
         if self.may_try_again(exchange, sent) {
             exchange.setback = Some(failure);
@@ -361,7 +389,10 @@ impl Engine {
 
     /// The response is complete: the connection goes back to the pool if it may.
     pub(crate) fn release_attempt(&mut self, exchange: &mut Exchange, outcome: Outcome) {
-        let keep = exchange.attempt.as_ref().is_some_and(|a| a.request_done);
+        // A close-delimited response came on a connection that has ended.
+        let keep = exchange.attempt.as_ref().is_some_and(|a| a.request_done)
+            && exchange.response.head.keep_alive
+            && exchange.response.head.body != Body::UntilClose;
         if keep && let Some(id) = exchange.attempt.as_mut().and_then(|a| a.conn.take()) {
             self.keep_upstream(id);
         }

@@ -1,0 +1,63 @@
+//! What is left: counts that must return to zero, for the simulator, the fuzzer and the tests.
+//!
+//! **Invariant:** a census changes nothing.
+
+use crate::conn::{Side, UpstreamState};
+use crate::engine::Engine;
+
+/// What an engine holds at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Exchanges under way.
+    pub exchanges: usize,
+    /// Client connections.
+    pub clients: usize,
+    /// Upstream connections that are dialled or serve.
+    pub upstreams_busy: usize,
+    /// Upstream connections in the pool.
+    pub upstreams_idle: usize,
+    /// Bytes that clients sent ahead of their turn.
+    pub stashed_bytes: usize,
+    /// Bytes of the longest stash.
+    pub stash_bytes_max: usize,
+    /// Buffers kept for later.
+    pub spares: usize,
+    /// Exchange objects kept for later.
+    pub spare_exchanges: usize,
+    /// Sources of clients that are counted for the cap per source.
+    pub sources: usize,
+    /// Permits that arrived and were not handed on: none between turns.
+    pub grants: usize,
+    /// Connections to be parsed again: none between turns.
+    pub resumed: usize,
+}
+
+impl Engine {
+    /// Counts what this engine holds.
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            exchanges: self.exchanges.len(),
+            spares: self.spares.len(),
+            spare_exchanges: self.spare_exchanges.len(),
+            sources: self.sources.len(),
+            grants: self.grants.len(),
+            resumed: self.resumed.len(),
+            ..Census::default()
+        };
+        for id in self.conns.keys() {
+            match self.conns.get(id).map(|c| &c.side) {
+                Some(Side::Client(client)) => {
+                    census.clients += 1;
+                    census.stashed_bytes += client.stash.len();
+                    census.stash_bytes_max = census.stash_bytes_max.max(client.stash.len());
+                }
+                Some(Side::Upstream(upstream)) if upstream.state == UpstreamState::Idle => {
+                    census.upstreams_idle += 1;
+                }
+                Some(Side::Upstream(_)) => census.upstreams_busy += 1,
+                None => {}
+            }
+        }
+        census
+    }
+}
