@@ -13,6 +13,15 @@ from benches.harness.verdict import Bar
 QUICK_SCALE = "0.15"
 
 
+ROUNDS = 9
+ROUNDS_QUICK = 3
+
+
+def rounds(bar: Bar) -> int:
+    """How many interleaved rounds a bar takes."""
+    return int(os.environ.get("FP_BENCH_ROUNDS", ROUNDS_QUICK if bar.quick else ROUNDS))
+
+
 def run(number: int, title: str, measure: Callable[[Bar], None], *, pin: bool = True) -> int:
     """Parse the command line, measure, print; the exit status.
 

@@ -49,10 +49,10 @@ class Result:
             return []
         return [name for name in runs[0] if all(name in run for run in runs)]
 
-    def save(self, directory: Path = OUT) -> Path:
+    def save(self, directory: Path = OUT, *, suffix: str = "") -> Path:
         """Write it as JSON; returns the path."""
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"scenario-{self.scenario}.json"
+        path = directory / f"scenario-{self.scenario}{suffix}.json"
         document = {**asdict(self), "table": self.table.samples}
         path.write_text(json.dumps(document, indent=1) + "\n")
         return path

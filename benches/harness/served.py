@@ -16,7 +16,7 @@ def served(upstreams: Sequence[str], *arguments: str) -> Iterator[tuple[str, Chi
     """`fastproxy serve --upstream ...` for the length of a block: its address and process."""
     directory = Path(tempfile.mkdtemp(prefix="fp-serve-"))
     address, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-    argv = [FastProxy().program(), "serve", "--listen", address, "--admin", admin]
+    argv = [*FastProxy().program(), "serve", "--listen", address, "--admin", admin]
     for upstream in upstreams:
         argv += ["--upstream", upstream if upstream.startswith("unix:") else f"http://{upstream}"]
     child = Child(

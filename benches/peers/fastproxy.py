@@ -1,14 +1,28 @@
 """fastproxy itself: one worker, a `model` route, metrics on, configured as a user would."""
 
+import importlib.util
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
-from benches.harness.processes import Child, free_port
+from benches.harness.processes import Child, StartError, free_port, get
 from benches.peers.base import Absent, Launch, Needs, Peer
+
+
+TOKEN = "bench-admin-token"
+"""What the admin API asks for."""
+
+
+def admin_get(admin: str, path: str) -> Any:
+    """A GET of the admin API, as JSON."""
+    status, body = get(admin, path, headers={"authorization": f"Bearer {TOKEN}"})
+    if status != HTTPStatus.OK:
+        raise StartError(f"{path} answered {status}: {body[:200]!r}")
+    return json.loads(body)
 
 
 def _url(engine: str) -> str:
@@ -24,7 +38,7 @@ def document(
         channel.append(f"capacity: {needs.capacity}")
     concurrency = "" if needs.concurrency is None else f", concurrency: {needs.concurrency}"
     lines = [f"listen: {{address: {address}, idle: {needs.idle_s}s}}"]
-    lines += [f"admin: {admin}", f"workers: {workers}"]
+    lines += [f"admin: {{listen: {admin}, token: {TOKEN}}}", f"workers: {workers}"]
     if needs.access_log is not None:
         lines.append(f"access_log: {needs.access_log}")
     lines += ["pools:", "  engines:", "    endpoints:"]
@@ -46,19 +60,19 @@ class FastProxy(Peer):
     title = "fastproxy"
     workers = 1
 
-    def program(self) -> str:
-        """The installed command."""
+    def program(self) -> list[str]:
+        """The installed command, or the module of the environment that runs this."""
         beside = Path(sys.executable).with_name("fastproxy")
-        found = str(beside) if beside.exists() else shutil.which("fastproxy")
-        if found is None:
+        if beside.exists():
+            return [str(beside)]
+        if importlib.util.find_spec("fastproxy") is None:
             raise Absent("`make setup` installs it")
-        return found
+        return [sys.executable, "-m", "fastproxy"]
 
     def version(self) -> str:
         """Version as the program says it."""
-        done = subprocess.run(
-            [self.program(), "--version"], capture_output=True, text=True, check=False
-        )
+        argv = [*self.program(), "--version"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
         return (done.stdout.split() or ["unknown"])[-1]
 
     def launch(
@@ -68,8 +82,7 @@ class FastProxy(Peer):
         address, admin = f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}"
         config = directory / "fastproxy.yaml"
         config.write_text(document(address, admin, engines, needs, workers=self.workers))
-        argv = [self.program(), "serve", str(config), "--workers", str(self.workers)]
-        return Launch(argv, address, admin=admin, config=config)
+        return Launch([*self.program(), "serve", str(config)], address, admin=admin, config=config)
 
     def ready(self, child: Child, launch: Launch) -> None:
         """Ready by its own word, then by an answer."""

@@ -12,6 +12,7 @@ from benches.peers.base import Launch, Needs, Peer, wheel_file
 CONFIG = """\
 global
     nbthread 1
+    tune.bufsize 32768
     maxconn {maxconn}
     tune.pool-high-fd-ratio 90
     tune.pool-low-fd-ratio 80

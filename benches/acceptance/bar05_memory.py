@@ -1,0 +1,101 @@
+"""Bar 5: memory of the idle process, of an idle connection, of a live stream."""
+
+import _path  # noqa: F401
+import time
+
+from benches.harness import cpu, crowd, native
+from benches.harness.acceptance import main
+from benches.harness.reading import Reading
+from benches.harness.verdict import Bar
+from benches.peers import PEERS, Needs
+from benches.scenarios.base import model_body, scaled
+
+TITLE = "resident memory: idle, an idle connection, a live stream"
+
+IDLE_MB = 60.0
+CONNECTION_KIB = 8.0
+STREAM_KIB = 16.0
+
+NEEDS = Needs(concurrency=20_000, connections=20_000)
+
+
+def settled(pids: list[int]) -> int:
+    """Resident bytes once they have stopped moving."""
+    time.sleep(1.0)
+    return cpu.memory(pids).rss
+
+
+def idle_process(bar: Bar, engine: native.Engine) -> None:
+    """Just started, and after it has served."""
+    with PEERS["fastproxy"]().running([engine.address], NEEDS) as running:
+        bar.add("RSS just started", settled(running.pids) / 1e6, "<=", IDLE_MB, unit="MB")
+        load = {
+            "targets": [running.address],
+            "mode": {"kind": "concurrency", "connections": 64},
+            "body": model_body(size=1024, stream=False, tokens=1),
+            "duration_s": scaled(5.0, 1.0),
+        }
+        native.load(load)
+        bar.add("RSS idle after a load", settled(running.pids) / 1e6, "<=", IDLE_MB, unit="MB")
+
+
+def connections(bar: Bar, engine: native.Engine, *, used: bool) -> None:
+    """Idle kept connections."""
+    count = int(scaled(5000, 1000))
+    with PEERS["fastproxy"]().running([engine.address], NEEDS) as running:
+        with crowd.idle(running.address, 200, used=True):
+            pass
+        before = settled(running.pids)
+        with crowd.idle(running.address, count, used=used) as held:
+            time.sleep(4.0)
+            each = (settled(running.pids) - before) / held / 1024
+    kind = "after a request each" if used else "never used"
+    bar.add(f"RSS an idle connection, {count} of them {kind}", each, "<=", CONNECTION_KIB, unit="KiB")
+
+
+def streams(bar: Bar, engine: native.Engine) -> None:
+    """Live streams at one token a second."""
+    count = int(scaled(5000, 1000))
+    with PEERS["fastproxy"]().running([engine.address], NEEDS) as running:
+        with crowd.idle(running.address, 200, used=True):
+            pass
+        before = settled(running.pids)
+        load = {
+            "targets": [running.address],
+            "mode": {"kind": "streams", "streams": count, "tokens": 25, "spread_ms": 5000},
+            "body": model_body(size=512, stream=True),
+            "duration_s": 24.0,
+            "requests_max": count,
+            "connections_max": count + 100,
+            "drain_s": 40.0,
+            "timeout_ms": 90_000,
+        }
+        with native.loading(load) as loading:
+            highest, live = 0, 0
+            for _ in range(16):
+                time.sleep(1.0)
+                live = max(live, int(engine.stats()["running"]))
+                if live >= count:
+                    highest = max(highest, cpu.memory(running.pids).rss)
+            if live < count:
+                bar.say(f"only {live} of {count} streams were live at once")
+                highest = cpu.memory(running.pids).rss
+            reading = Reading.of(loading.report())
+    bar.data["streams"] = dict(reading.part["outcomes"])
+    each = (highest - before) / max(1, live) / 1024
+    bar.add(f"RSS a live stream, {live} of them at one token a second", each, "<=", STREAM_KIB,
+            unit="KiB", note=f"{reading.count('ok')} ended well")
+
+
+def measure(bar: Bar) -> None:
+    """All of it, each with a fresh process."""
+    with native.engine(unary_us=0, slots=0, gap_us=1_000_000, first_token_us=1000,
+                       steps="staggered") as engine:
+        idle_process(bar, engine)
+        connections(bar, engine, used=False)
+        connections(bar, engine, used=True)
+        streams(bar, engine)
+
+
+if __name__ == "__main__":
+    main(5, TITLE, measure)
