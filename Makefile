@@ -21,6 +21,7 @@ S ?= 60
 SEED ?=
 PYTEST ?=
 SOAK_S ?= 600
+BENCH ?=
 export PYTHONDONTWRITEBYTECODE := 1
 export CARGO_TERM_COLOR := never
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -99,8 +100,8 @@ check: setup $(VENV)/.check ## Formats, lints, types, the border's stub, house r
 	$(BIN)/ruff format --check python tests tools benches
 	$(BIN)/ruff check python tests tools benches
 	$(BIN)/mypy --strict python/fastproxy tools
-	$(BIN)/mypy --strict tests/harness tests/integration tests/conformance tests/differential \
-		tests/property tests/fault tests/tidy tests/docs tests/wheel
+	cd tests && MYPYPATH=. $(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases \
+		harness integration conformance differential property fault tidy docs wheel conftest.py
 	$(BIN)/python -m mypy.stubtest fastproxy._native
 	$(PYTHON) tools/cargo_lock.py check
 	$(BIN)/python -m pytest -q tests/tidy tests/docs
@@ -132,7 +133,7 @@ long: setup $(VENV)/.test ## Fuzzing (10 minutes a target), 20,000 simulated see
 
 .PHONY: bench
 bench: setup $(VENV)/.bench ## Against nginx, HAProxy, Envoy and others on this machine
-	$(BIN)/python -m benches
+	$(BIN)/python benches/measure.py all $(BENCH)
 
 .PHONY: acceptance
 acceptance: setup $(VENV)/.bench $(VENV)/.test $(VENV)/.model ## Every bar with its figure

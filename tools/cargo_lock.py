@@ -49,7 +49,8 @@ def first_dependency(text: str) -> tuple[str, str]:
             version = re.search(r'version = "([^"]+)"', block)
             if name and version:
                 return name[1], version[1]
-    raise SystemExit("cargo_lock: no registry package in Cargo.lock.in")
+    msg = "cargo_lock: no registry package in Cargo.lock.in"
+    raise SystemExit(msg)
 
 
 def local_source(text: str) -> str:
@@ -61,13 +62,14 @@ def local_source(text: str) -> str:
         (probe / "src/lib.rs").touch()
         (probe / "Cargo.toml").write_text(PROBE.format(name=name, version=version))
         subprocess.run(
-            ["cargo", "generate-lockfile", "--quiet"],  # noqa: S607 - found on PATH by design
+            ["cargo", "generate-lockfile", "--quiet"],
             cwd=probe,
             check=True,
         )
         found = SOURCE.search((probe / "Cargo.lock").read_text())
     if found is None:
-        raise SystemExit("cargo_lock: cargo wrote no source into the probe's lock file")
+        msg = "cargo_lock: cargo wrote no source into the probe's lock file"
+        raise SystemExit(msg)
     return found[1]
 
 

@@ -44,7 +44,8 @@ def compile_one(name: str) -> None:
     path = FOLDER / f"{name}.txt"
     text = path.read_text()
     if re.search(r"https?://|--(index-url|find-links|extra-index)", text):
-        raise SystemExit(f"{path}: names a place to download from")
+        msg = f"{path}: names a place to download from"
+        raise SystemExit(msg)
     if name in ALONE:
         text = only_asked(text, (FOLDER / f"{name}.in").read_text().split("\n"))
     path.write_text(HEADER.format(name=name) + text)

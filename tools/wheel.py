@@ -32,7 +32,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 def has_std(target: str) -> bool:
     """Whether this toolchain can build for the target."""
     place = subprocess.run(
-        ["rustc", "--print", "target-libdir", "--target", target],  # noqa: S607
+        ["rustc", "--print", "target-libdir", "--target", target],
         capture_output=True,
         text=True,
         check=False,
@@ -56,13 +56,16 @@ def build() -> list[Path]:
 def check_contents(wheel: Path) -> None:
     """Size budget and what must and must not be inside."""
     if (size := wheel.stat().st_size) > WHEEL_BYTES_MAX:
-        raise SystemExit(f"{wheel.name}: {size:,} bytes, more than {WHEEL_BYTES_MAX:,}")
+        msg = f"{wheel.name}: {size:,} bytes, more than {WHEEL_BYTES_MAX:,}"
+        raise SystemExit(msg)
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in ("fastproxy/py.typed", "fastproxy/_native.pyi", "fastproxy/_native.abi3.so"):
         if wanted not in names:
-            raise SystemExit(f"{wheel.name}: {wanted} is missing")
+            msg = f"{wheel.name}: {wanted} is missing"
+            raise SystemExit(msg)
     if stray := [name for name in names if name.endswith((".pth", ".rs")) or "tests/" in name]:
-        raise SystemExit(f"{wheel.name}: does not belong there: {stray}")
+        msg = f"{wheel.name}: does not belong there: {stray}"
+        raise SystemExit(msg)
     sys.stdout.write(f"{wheel.name}: {wheel.stat().st_size / 2**20:.2f} MiB\n")
 
 

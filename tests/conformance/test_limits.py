@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from harness.client import RawClient
 from harness.http import Message, TruncatedError, chunk, head, request
 from harness.leaks import resident_bytes

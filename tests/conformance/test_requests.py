@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.background import Background, in_background
 from harness.client import RawClient
 from harness.http import Message, TruncatedError

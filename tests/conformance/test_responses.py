@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.background import Background, in_background
 from harness.client import RawClient
 from harness.http import TruncatedError, request
@@ -69,11 +70,8 @@ async def check(proxy: RunningProxy, target: str, row: Row) -> None:
                 assert whole.body.decode() == row["body"]
             return
         # A body until close has no frame of its own: the proxy must give it one, or reset.
-        framed = head.header("transfer-encoding") or head.header("content-length")
         with pytest.raises((TruncatedError, ConnectionError)):
             await client.body(head)
-            if not framed:
-                pytest.fail("a truncated body ended like a whole one")
 
 
 @pytest.mark.parametrize("target", BY_TARGET, ids=[row["name"] for row in ROWS])

@@ -8,11 +8,12 @@ import re
 import tomllib
 from pathlib import Path
 
-import fastproxy
 import h11
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
+import fastproxy
 
 KNOWN = tomllib.loads((Path(__file__).parent / "known.toml").read_text())["row"]
 TOKEN = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -33,7 +34,8 @@ framing = st.sampled_from(
         "transfer-encoding: chunked", "Transfer-Encoding: Chunked", "transfer-encoding: gzip",
         "transfer-encoding: chunked, chunked", "transfer-encoding: identity",
         "transfer-encoding:\tchunked", "transfer-encoding: chunked ", "transfer-encoding : chunked",
-        "host: a", "Host: b", "host: a, b", "connection: close", "expect: 100-continue", " folded: x",
+        "host: a", "Host: b", "host: a, b", "connection: close", "expect: 100-continue",
+        " folded: x",
     ]
 )  # fmt: skip
 lines = st.one_of(framing, st.tuples(tokens, values).map(": ".join), values)
@@ -44,7 +46,9 @@ ends = st.sampled_from(["\r\n"] * 12 + ["\n", "\r", "\r\r\n"])
 def heads(draw: st.DrawFn) -> bytes:
     """A head, mostly well made."""
     method = draw(st.one_of(st.sampled_from(["GET", "POST", "HEAD", "OPTIONS"]), tokens))
-    version = draw(st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1"]))
+    version = draw(
+        st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1"])
+    )
     text = f"{method} {draw(targets)} {version}" + draw(ends)
     if draw(st.integers(0, 9)):
         text += "host: a" + draw(ends)
@@ -78,8 +82,6 @@ def theirs(data: bytes) -> Verdict | str:
         return f"refused: {error}"
     if not isinstance(event, h11.Request):
         return "incomplete"
-    names = dict(event.headers.raw_items())
-    del names
     length, chunked = "none", False
     for name, value in event.headers:
         if name == b"transfer-encoding":

@@ -12,17 +12,19 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = sorted((ROOT / "deploy/examples").glob("*.yaml"))
-BLOCK = re.compile(r"(?m)^(?:<!-- (?P<note>[a-z ]+) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```", re.DOTALL)
+BLOCK = re.compile(
+    r"(?m)^(?:<!-- (?P<note>[a-z ]+) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```", re.DOTALL
+)
 
 
 def blocks(kind: str) -> list[tuple[str, str]]:
     """(note, text) of the code blocks of the pages that people read first."""
-    found = []
-    for page in ("README.md", "CONTRIBUTING.md"):
-        for block in BLOCK.finditer((ROOT / page).read_text()):
-            if block["kind"] == kind:
-                found.append((block["note"] or "", block["text"]))
-    return found
+    return [
+        (block["note"] or "", block["text"])
+        for page in ("README.md", "CONTRIBUTING.md")
+        for block in BLOCK.finditer((ROOT / page).read_text())
+        if block["kind"] == kind
+    ]
 
 
 def fastproxy(*arguments: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
@@ -77,10 +79,10 @@ def test_commands_in_the_readme_exist() -> None:
                 shown.add((found[1], tuple(re.findall(r"--[a-z-]+", found[2]))))
     assert shown
     for command, options in shown:
-        text = fastproxy(command, "--help")
-        assert text.returncode == 0, command
+        done = fastproxy(command, "--help")
+        assert done.returncode == 0, command
         for option in options:
-            assert option in text.stdout, f"{command} {option}"
+            assert option in done.stdout, f"{command} {option}"
 
 
 def test_make_targets_in_the_documents_exist() -> None:

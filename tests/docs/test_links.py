@@ -1,5 +1,6 @@
 """What the documents point at is there."""
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -77,7 +78,8 @@ def test_every_dependency_has_its_sentence() -> None:
     workspace = tomllib.loads((ROOT / "native/Cargo.toml").read_text())["workspace"]
     ours = set(workspace["dependencies"]) - {"wire", "engine", "reactor", "bench"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    extras = itertools.chain(*project["optional-dependencies"].values())
+    listed = [*project["dependencies"], *extras]
     names = {re.split(r"[=<>~ \[;]", one)[0].lower() for one in listed}
     assert ours | names <= explained, (ours | names) - explained
 
@@ -88,7 +90,9 @@ def test_the_rfds_have_their_header() -> None:
         text = page.read_text()
         assert text.startswith("---\n"), page.name
         header = dict(
-            line.split(": ", 1) for line in text.split("---")[1].strip().splitlines() if ": " in line
+            line.split(": ", 1)
+            for line in text.split("---")[1].strip().splitlines()
+            if ": " in line
         )
         assert header["rfd"] == page.name[:4], page.name
         assert header["state"] in {

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from harness.address import free_port
 from harness.client import CHAT, JSON, chat
 from harness.http import TruncatedError, request

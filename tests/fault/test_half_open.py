@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+
 from harness import netns
 from harness.client import CHAT, JSON, chat
 from harness.http import Message, TruncatedError, request
@@ -70,9 +71,13 @@ async def test_a_plain_socket_waits() -> None:
                 assert plain.recv(65536)
                 space.cut()
                 plain.settimeout(8)
+
+                def read_on() -> None:
+                    while plain.recv(65536):
+                        pass
+
                 with pytest.raises(TimeoutError):
-                    while True:
-                        assert plain.recv(65536), "the kernel said something"
+                    read_on()
 
 
 async def test_a_stream_from_a_dead_host_ends() -> None:
@@ -118,13 +123,14 @@ async def test_a_request_to_a_dead_host_on_a_kept_connection() -> None:
 
 
 async def test_a_client_whose_host_died_frees_its_engine() -> None:
-    """The other side: a client that vanished without FIN holds its slot for seconds, not minutes."""
+    """The other side: a client that vanished without FIN holds its slot for seconds."""
     script = (
         "import socket,sys,time\n"
         "s=socket.create_connection((sys.argv[1],int(sys.argv[2])))\n"
         "s.sendall(sys.stdin.buffer.read())\n"
         "s.recv(100)\nprint('reading',flush=True)\ntime.sleep(300)\n"
     )
+
     async def endless(peer: Peer, asked: Message) -> None:
         await stream(["x" * 100] * 10_000, gap_s=0.1)(peer, asked)
 

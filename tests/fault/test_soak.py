@@ -6,6 +6,7 @@ import random
 import time
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.engine import SimEngine
 from harness.http import TruncatedError, request

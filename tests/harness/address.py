@@ -16,7 +16,8 @@ def free_port(host: str = "127.0.0.1") -> int:
             except OSError:
                 continue
             return port
-    raise RuntimeError(f"no free port on {host}")
+    msg = f"no free port on {host}"
+    raise RuntimeError(msg)
 
 
 def split(address: str) -> tuple[str, int]:

@@ -41,7 +41,7 @@ def in_background(
     """Hold an async context manager open on a background loop."""
     background = Background()
     done = asyncio.Event()
-    ready: asyncio.Future[T] = asyncio.Future(loop=background._loop)  # noqa: SLF001 - its own
+    ready: asyncio.Future[T] = asyncio.Future(loop=background._loop)
 
     async def hold() -> None:
         try:
@@ -57,11 +57,11 @@ def in_background(
     async def wait_ready() -> T:
         return await ready
 
-    holding = asyncio.run_coroutine_threadsafe(hold(), background._loop)  # noqa: SLF001
+    holding = asyncio.run_coroutine_threadsafe(hold(), background._loop)
     try:
         yield background, background.run(wait_ready())
-        background._loop.call_soon_threadsafe(done.set)  # noqa: SLF001
+        background._loop.call_soon_threadsafe(done.set)
         holding.result(PATIENCE_S)
     finally:
-        background._loop.call_soon_threadsafe(done.set)  # noqa: SLF001
+        background._loop.call_soon_threadsafe(done.set)
         background.stop()

@@ -26,7 +26,9 @@ PATIENCE_S = 20
 class RawClient:
     """One connection to the proxy. Every wait is bounded."""
 
-    def __init__(self, address: str, *, source: str | None = None, buffer: int | None = None) -> None:
+    def __init__(
+        self, address: str, *, source: str | None = None, buffer: int | None = None
+    ) -> None:
         """Prepare; `buffer` makes the receive buffer small for back-pressure tests."""
         self.address, self.source, self.buffer = address, source, buffer
         self.reader: asyncio.StreamReader
@@ -55,7 +57,10 @@ class RawClient:
         return sock
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         """Leave with FIN, if still there."""
         self.writer.close()
@@ -76,8 +81,9 @@ class RawClient:
             while True:
                 message = await read_head(self.reader)
                 if message is None:
-                    raise TruncatedError(b"")
-                if 100 <= message.status < 200 and message.status != 101:  # noqa: PLR2004
+                    msg = b""
+                    raise TruncatedError(msg)
+                if 100 <= message.status < 200 and message.status != 101:
                     interims.append(message)
                     continue
                 message.interims = interims

@@ -8,14 +8,14 @@ from typing import Any, Self
 class SimEngine:
     """A simulated inference engine on a native thread."""
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the engine's own options
+    def __init__(self, **options: Any) -> None:
         """Options as `fastproxy engine` has them; short delays by default."""
         quick = {"listen": ["127.0.0.1:0"], "first_token_us": 2_000, "gap_us": 1_000, "tokens": 5}
         self.options = quick | options
 
     def __enter__(self) -> Self:
         """Start it."""
-        from fastproxy import _native  # noqa: PLC0415 - see `embedded_proxy`
+        from fastproxy import _native
 
         self._engine = _native.Engine(json.dumps(self.options).encode())
         self.address = self._engine.addresses()[0]
@@ -23,7 +23,10 @@ class SimEngine:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         """Stop it."""
         self._engine.stop()

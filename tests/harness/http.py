@@ -1,4 +1,4 @@
-"""Just enough HTTP/1.1 for the ends of a test: strict, small and independent of the code under test."""
+"""Just enough HTTP/1.1 for the ends of a test: strict, and independent of the code under test."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -82,7 +82,8 @@ async def read_chunk(reader: asyncio.StreamReader) -> bytes:
         return b""
     data = await reader.readexactly(size)
     if await reader.readexactly(2) != b"\r\n":
-        raise ValueError("chunk data is not followed by CRLF")
+        msg = "chunk data is not followed by CRLF"
+        raise ValueError(msg)
     return data
 
 
@@ -108,7 +109,7 @@ async def read_body(reader: asyncio.StreamReader, message: Message, *, until_clo
             while len(body) < want:
                 part = await reader.read(min(65536, want - len(body)))
                 if not part:
-                    raise TruncatedError(bytes(body))  # noqa: TRY301 - one place adds what came
+                    raise TruncatedError(bytes(body))
                 body += part
         elif until_close:
             body += await reader.read(-1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def descriptors(pid: int) -> int:
     """Open descriptors of a process."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def resident_bytes(pid: int) -> int:
@@ -22,5 +22,6 @@ async def settles_to(pid: int, count: int, seconds: float = 8) -> None:
     until = time.monotonic() + seconds
     while (now := descriptors(pid)) > count:
         if time.monotonic() > until:
-            raise AssertionError(f"{now} descriptors, {count} before")
+            msg = f"{now} descriptors, {count} before"
+            raise AssertionError(msg)
         await asyncio.sleep(0.1)

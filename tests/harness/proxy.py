@@ -23,7 +23,7 @@ from harness.metrics import Metrics
 
 START_S = 20
 Settings = dict[str, Any]
-TOKEN = "test-admin-token"  # noqa: S105 - the tests' own
+TOKEN = "test-admin-token"
 
 
 @dataclass
@@ -81,7 +81,7 @@ class RunningProxy:
         """The sum of the samples that carry the labels."""
         return (await self.metrics()).total(name, **labels)
 
-    async def endpoints(self) -> Any:  # noqa: ANN401 - a JSON document
+    async def endpoints(self) -> Any:
         """The admin view of pools and endpoints."""
         return json.loads((await self.ask_admin("/endpoints")).body)
 
@@ -123,7 +123,7 @@ class RunningProxy:
         await eventually_async(nothing, seconds, "every permit returned")
 
 
-def walk(value: Any, key: str) -> list[float]:  # noqa: ANN401 - any JSON
+def walk(value: Any, key: str) -> list[float]:
     """Every number under that key, at any depth."""
     found: list[float] = []
     if isinstance(value, Mapping):
@@ -143,16 +143,17 @@ async def in_flight(proxy: RunningProxy) -> float:
     return sum(walk(document, "in_flight")) + sum(walk(document, "depth"))
 
 
-async def eventually_async(holds: Any, seconds: float, what: str) -> None:  # noqa: ANN401
+async def eventually_async(holds: Any, seconds: float, what: str) -> None:
     """Wait until an async condition holds."""
     until = time.monotonic() + seconds
     while not await holds():
         if time.monotonic() > until:
-            raise AssertionError(f"not within {seconds} s: {what}")
+            msg = f"not within {seconds} s: {what}"
+            raise AssertionError(msg)
         await asyncio.sleep(0.02)
 
 
-async def eventually(holds: Any, seconds: float, what: str) -> None:  # noqa: ANN401
+async def eventually(holds: Any, seconds: float, what: str) -> None:
     """Wait until a condition holds."""
 
     async def again() -> bool:
@@ -171,7 +172,7 @@ def complete(config: Settings, folder: Path, address: str, admin: str) -> Settin
     } | config
 
 
-def pool(*urls: str, **more: Any) -> Settings:  # noqa: ANN401
+def pool(*urls: str, **more: Any) -> Settings:
     """A configuration with one pool that takes everything."""
     return {"pools": {"main": {"endpoints": [{"url": url} for url in urls]} | more}}
 
@@ -224,12 +225,14 @@ async def until_ready(proxy: RunningProxy) -> None:
         assert proxy.process is not None
         if proxy.process.returncode is not None:
             await asyncio.sleep(0.1)
-            raise AssertionError(f"fastproxy ended: {proxy.output.decode(errors='replace')}")
+            msg = f"fastproxy ended: {proxy.output.decode(errors='replace')}"
+            raise AssertionError(msg)
         with contextlib.suppress(OSError, AssertionError, ValueError):
-            if (await ask(proxy.admin, "GET", "/readyz", {"host": proxy.admin})).status == 200:  # noqa: PLR2004
+            if (await ask(proxy.admin, "GET", "/readyz", {"host": proxy.admin})).status == 200:
                 return
         if time.monotonic() > until:
-            raise AssertionError(f"not ready: {proxy.output.decode(errors='replace')}")
+            msg = f"not ready: {proxy.output.decode(errors='replace')}"
+            raise AssertionError(msg)
         await asyncio.sleep(0.02)
 
 
@@ -260,7 +263,7 @@ async def _end(proxy: RunningProxy, reading: "asyncio.Task[None]") -> None:
 @contextlib.asynccontextmanager
 async def embedded_proxy(config: Settings, *, workers: int = 0) -> AsyncIterator[RunningProxy]:
     """`fastproxy.Proxy` inside the test's own event loop."""
-    import fastproxy  # noqa: PLC0415 - tests of tools and documents run without the build
+    import fastproxy
 
     with tempfile.TemporaryDirectory(prefix="fastproxy-test-") as name:
         folder = Path(name)

@@ -1,9 +1,9 @@
 """An engine that does exactly what a script says, and keeps every byte it was sent.
 
-    async def one(peer: Peer, asked: Message) -> None:
-        await peer.send(reply(200, b"hello"))
+async def one(peer: Peer, asked: Message) -> None:
+    await peer.send(reply(200, b"hello"))
 
-    async with ScriptedUpstream(always(one)) as upstream: ...
+async with ScriptedUpstream(always(one)) as upstream: ...
 """
 
 import asyncio
@@ -140,7 +140,10 @@ class ScriptedUpstream:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _at: TracebackType | None,
     ) -> None:
         """Stop; an error of a script is an error of the test, unless one is on its way already."""
         await self.stop()

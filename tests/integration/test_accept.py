@@ -5,6 +5,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
+
 from harness.address import free_port
 from harness.client import RawClient, ask
 from harness.leaks import descriptors, settles_to
@@ -100,7 +101,8 @@ async def _ready(address: str) -> None:
             if (await ask(address, "GET", "/readyz", {"host": address})).status == 200:
                 return
         await asyncio.sleep(0.05)
-    raise AssertionError("not ready")
+    msg = "not ready"
+    raise AssertionError(msg)
 
 
 async def test_an_address_in_use_is_a_clear_error() -> None:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.http import request
 from harness.proxy import pool, running_proxy

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+
 from harness.address import free_port
 from harness.client import ask
 from harness.proxy import pool, running_proxy

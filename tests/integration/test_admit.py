@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+
 from harness.client import CHAT, JSON, RawClient, chat
 from harness.http import Message, reply, request
 from harness.proxy import RunningProxy, Settings, eventually, pool, running_proxy
@@ -80,7 +81,8 @@ async def waiters(proxy: RunningProxy, count: int) -> None:
         if await depth() == count:
             return
         await asyncio.sleep(0.02)
-    raise AssertionError(f"the channel's depth never was {count}")
+    msg = f"the channel's depth never was {count}"
+    raise AssertionError(msg)
 
 
 async def test_a_full_channel_is_429_at_once() -> None:

@@ -1,6 +1,7 @@
 """Who says it? Anonymous so far: credentials pass, unless the pool has its own."""
 
 import pytest
+
 from harness.proxy import pool, running_proxy
 from harness.upstream import ScriptedUpstream
 
@@ -17,7 +18,7 @@ async def test_the_clients_credentials_pass() -> None:
 
 async def test_the_pools_credentials_replace_them() -> None:
     """A secret from the environment is what the engine sees, and nobody else."""
-    secret = "canary-b0e2f4"  # noqa: S105 - looked for everywhere below
+    secret = "canary-b0e2f4"
     async with ScriptedUpstream() as upstream:
         config = pool(upstream.url, credentials={"bearer": "${ENGINE_KEY}"})
         async with running_proxy(config, env={"ENGINE_KEY": secret}) as proxy:

@@ -1,6 +1,7 @@
 """Cross-origin rules: an option of a listener."""
 
 import pytest
+
 from harness.proxy import pool, running_proxy
 from harness.upstream import ScriptedUpstream, always, answer
 

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import time
 from pathlib import Path
 
 import pytest
+
 from harness.client import CHAT, JSON, RawClient, ask, chat
 from harness.http import TruncatedError, event, request
 from harness.proxy import eventually, eventually_async, pool, running_proxy
@@ -82,10 +82,9 @@ async def test_kept_connections_are_told_to_close() -> None:
             assert (said.header("connection") or "").lower() == "close"
             assert await idle.closed() == b""
             assert await proxy.wait() == 0
-            with pytest.raises(OSError):  # noqa: PT011 - refused or reset
-                async with RawClient(proxy.address) as late:
-                    await late.closed(1)
-                    raise OSError
+            late = RawClient(proxy.address)
+            with pytest.raises(OSError):
+                await late.__aenter__()
 
 
 async def test_systemd_is_told(tmp_path: Path) -> None:
@@ -120,4 +119,3 @@ async def test_a_second_signal_ends_at_once() -> None:
             await asyncio.sleep(0.3)
             proxy.signal(signal.SIGTERM)
             await proxy.wait(5)
-            assert not os.path.exists(f"/proc/{proxy.pid}/fd/0")  # noqa: PTH110

@@ -5,9 +5,10 @@ import os
 from collections.abc import Coroutine
 from typing import Any
 
-import fastproxy
 import pytest
 import uvloop
+
+import fastproxy
 from harness.client import CHAT, JSON, chat
 from harness.http import event, request
 from harness.leaks import descriptors
@@ -124,7 +125,7 @@ def test_after_a_fork_the_child_is_told() -> None:
     asyncio.run(forks())
 
 
-def test_run_serves_a_file(tmp_path: Any) -> None:  # noqa: ANN401
+def test_run_serves_a_file(tmp_path: Any) -> None:
     """`fastproxy.run` is there and says what is wrong with a file that is not."""
     with pytest.raises(fastproxy.errors.ConfigError):
         fastproxy.run(str(tmp_path / "none.yaml"))

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.http import head
 from harness.proxy import pool, running_proxy

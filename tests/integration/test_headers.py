@@ -1,6 +1,7 @@
 """Hop-by-hop fields, forwarding fields and request ids: who may say what."""
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.http import Message, reply, request
 from harness.proxy import pool, running_proxy
@@ -56,7 +57,10 @@ async def test_via_goes_both_ways() -> None:
         running_proxy(pool(upstream.url) | {"via": "gate-7"}) as proxy,
     ):
         said = await proxy.ask("GET", "/x", {"via": "1.0 first"})
-        assert upstream.requests[0].headers("via") in (["1.0 first, 1.1 gate-7"], ["1.0 first", "1.1 gate-7"])
+        assert upstream.requests[0].headers("via") in (
+            ["1.0 first, 1.1 gate-7"],
+            ["1.0 first", "1.1 gate-7"],
+        )
         assert (said.header("via") or "").endswith("gate-7")
 
 

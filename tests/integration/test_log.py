@@ -4,6 +4,7 @@ import asyncio
 import signal
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.http import Message
 from harness.proxy import eventually, pool, running_proxy

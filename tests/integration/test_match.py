@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.proxy import Settings, running_proxy
 from harness.upstream import ScriptedUpstream, always, answer

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import openai
 import pytest
+
 from harness.client import CHAT, JSON, RawClient
 from harness.http import Message, read_body, read_head, request
 from harness.proxy import Settings, embedded_proxy, pool, running_proxy
@@ -28,8 +29,7 @@ def weights() -> Path:
 def engine() -> Iterator[str]:
     """llama.cpp's server with SmolLM2 in this process; its `HOST:PORT`."""
     path = weights()
-    import xllamacpp  # noqa: PLC0415 - not everywhere installed
-
+    xllamacpp = importlib.import_module("xllamacpp")
     settings = xllamacpp.CommonParams()
     settings.model.path = str(path)
     settings.n_ctx = 2048

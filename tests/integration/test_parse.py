@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.http import LAST_CHUNK, Message, chunk, head, reply, request
 from harness.proxy import pool, running_proxy

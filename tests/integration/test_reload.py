@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+
 from harness.address import free_port
 from harness.client import CHAT, JSON, ask, chat
 from harness.http import event, request

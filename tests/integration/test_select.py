@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.http import Message
 from harness.proxy import Settings, eventually, pool, running_proxy
@@ -47,16 +48,16 @@ async def test_the_least_loaded_one_is_chosen() -> None:
         ScriptedUpstream(always(hold)) as busy,
         ScriptedUpstream() as idle,
         running_proxy(pool(busy.url, idle.url)) as proxy,
+        contextlib.AsyncExitStack() as held,
     ):
-        async with contextlib.AsyncExitStack() as held:
-            while not busy.requests:
-                client = await held.enter_async_context(proxy.client())
-                await client.send(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n")
-                await asyncio.sleep(0.05)
-            before = len(idle.requests)
-            for _ in range(10):
-                await proxy.ask("GET", "/x")
-            assert len(idle.requests) == before + 10
+        while not busy.requests:
+            client = await held.enter_async_context(proxy.client())
+            await client.send(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n")
+            await asyncio.sleep(0.05)
+        before = len(idle.requests)
+        for _ in range(10):
+            await proxy.ask("GET", "/x")
+        assert len(idle.requests) == before + 10
 
 
 async def test_a_failing_engine_is_left_alone() -> None:

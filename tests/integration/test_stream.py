@@ -5,6 +5,7 @@ import contextlib
 import time
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.http import (
     EVENT_STREAM,
@@ -82,7 +83,7 @@ async def test_a_client_that_leaves_cancels_the_engine(leave: str) -> None:
             else:
                 client.writer.close()
             peer = upstream.peers[0]
-            await eventually(lambda: peer.gone.is_set(), 5, "the engine is told")
+            await eventually(peer.gone.is_set, 5, "the engine is told")
             assert time.monotonic() - began < 2
         await proxy.quiet()
         records = await proxy.logged()
@@ -216,7 +217,7 @@ async def test_a_reader_that_stops_is_cut() -> None:
         async with running_proxy(config) as proxy, proxy.client(buffer=4096) as client:
             await client.send(ASK)
             await client.head()
-            await eventually(lambda: upstream.peers[0].gone.is_set(), 10, "the engine is told")
+            await eventually(upstream.peers[0].gone.is_set, 10, "the engine is told")
             await proxy.quiet()
 
 

@@ -5,6 +5,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
+
 from harness.client import CHAT, JSON, chat
 from harness.http import Message, head, reply
 from harness.proxy import eventually, pool, running_proxy
@@ -207,7 +208,7 @@ async def test_an_early_answer_is_passed_on() -> None:
             fields = {"host": "a", "content-length": "20000000"}
             await client.send(head("POST /v1/files HTTP/1.1", fields) + b"x" * 100_000)
             assert (await client.response()).status == 413
-        await eventually(lambda: upstream.peers[0].gone.is_set(), 5, "the engine's connection ends")
+        await eventually(upstream.peers[0].gone.is_set, 5, "the engine's connection ends")
 
 
 async def test_a_connect_that_hangs_is_504_or_502() -> None:

@@ -1,9 +1,11 @@
 """WebSocket: tunnelled after a valid 101, byte for byte, by real clients and servers."""
 
 import asyncio
+import contextlib
 
 import pytest
 import websockets
+
 from harness.http import Message, head, reply
 from harness.proxy import eventually, pool, running_proxy
 from harness.upstream import Peer, ScriptedUpstream, always
@@ -58,10 +60,8 @@ async def test_no_byte_goes_up_before_the_101() -> None:
         asked = await peer.head()
         assert asked is not None
         assert (asked.header("upgrade") or "").lower() == "websocket"
-        try:
+        with contextlib.suppress(TimeoutError):
             seen.extend(await asyncio.wait_for(peer.reader.read(100), 0.5))
-        except TimeoutError:
-            pass
         assert not seen
         await peer.send(AGREE)
         agreed.set()

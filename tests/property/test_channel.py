@@ -2,10 +2,11 @@
 
 from collections import deque
 
-from fastproxy import Channel
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from fastproxy import Channel
 
 
 class ChannelMachine(RuleBasedStateMachine):

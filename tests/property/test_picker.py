@@ -2,10 +2,11 @@
 
 from collections import Counter
 
-from fastproxy import Picker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from fastproxy import Picker
 
 weights = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 

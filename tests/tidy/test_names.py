@@ -11,7 +11,9 @@ from .source import ROOT, of_kind, shown, tracked
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
 WORDS = re.compile(r"[A-Za-z]+")
 # Spelt in halves, so that this file does not name what it looks for.
-REGISTRIES = re.compile("|".join(("py" + r"pi\.org", "crates" + r"\.io", "files.python" + "hosted")))
+REGISTRIES = re.compile(
+    "|".join(("py" + r"pi\.org", "crates" + r"\.io", "files.python" + "hosted"))
+)
 BORDER = {
     "server", "primitives", "observe/metrics", "config/compile", "cli", "__init__", "demo",
 }  # fmt: skip
@@ -33,7 +35,7 @@ def test_no_registry_is_named() -> None:
         except UnicodeDecodeError:
             continue
         found = REGISTRIES.search(text)
-        assert found is None, f"{shown(path)}: {found and found[0]}"
+        assert found is None, f"{shown(path)}: {found}"
 
 
 @pytest.mark.parametrize("path", of_kind(".py"), ids=shown)

@@ -67,5 +67,5 @@ def test_lines_are_short(path: Path) -> None:
 
 def test_the_rust_scanner_counts() -> None:
     """Braces in literals and comments are none; bodiless functions have one line."""
-    text = 'fn a() {\n    let s = "}{"; // }\n    let c = \'{\';\n}\ntrait T { fn b(&self); }\n'
+    text = "fn a() {\n    let s = \"}{\"; // }\n    let c = '{';\n}\ntrait T { fn b(&self); }\n"
     assert [(one.name, one.lines) for one in rust_functions(text)] == [("a", 4)]
