@@ -11,7 +11,7 @@ use crate::shared::Endpoint;
 use crate::snapshot::{HostPolicy, Pool};
 use wire::h1::encode;
 use wire::hop::{self, ConnectionNames};
-use wire::{Body, Fields, Name, ResponseHead};
+use wire::{Body, Field, Fields, Name, ResponseHead};
 
 /// Prefix of our own headers, which no client may set.
 const OURS: &[u8] = b"x-fastproxy-";
@@ -43,7 +43,7 @@ pub(crate) fn request(
         HostPolicy::Client | HostPolicy::Endpoint => endpoint.authority.as_bytes(),
         HostPolicy::Literal(name) => name.as_bytes(),
     };
-    put(out, b"host", host);
+    line(out, b"host", host);
     let listed = ConnectionNames::of(&head.fields).unwrap_or_default();
     let stream = exchange.wants_stream();
     for field in head.fields.iter() {
@@ -70,15 +70,15 @@ pub(crate) fn request(
         put(out, b"connection", b"upgrade");
         put(out, b"upgrade", b"websocket");
     } else if hop::accepts_trailers(&head.fields) {
-        put(out, b"te", b"trailers");
+        line(out, b"te", b"trailers");
     }
     match head.body {
         Body::Length(length) => encode::content_length(out, length),
-        Body::Chunked => put(out, b"transfer-encoding", b"chunked"),
+        Body::Chunked => encode::transfer_encoding_chunked(out),
         Body::None | Body::UntilClose => {}
     }
     for (name, value) in &pool.request_headers.set {
-        put(out, name, value);
+        line(out, name, value);
     }
     encode::end_of_head(out);
 }
@@ -95,48 +95,85 @@ fn strip<'a>(target: &'a [u8], prefix: &[u8]) -> &'a [u8] {
     }
 }
 
+/// A line whose name and value are known to be good: constants, what a reader checked, and text
+/// that is made here.
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    encode::field_unchecked(
+        out,
+        Field {
+            known: Name::Other,
+            name,
+            value,
+        },
+    );
+}
+
+fn via_line(out: &mut Vec<u8>, earlier: &Fields, via: &[u8]) {
+    out.extend_from_slice(b"via: ");
+    for field in earlier.iter().filter(|f| f.known == Name::Via) {
+        out.extend_from_slice(field.value);
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(b"1.1 ");
+    out.extend_from_slice(via);
+    out.extend_from_slice(b"\r\n");
+}
+
 fn forwarding(out: &mut Vec<u8>, exchange: &Exchange, via: &[u8]) {
     let fields = &exchange.head.fields;
     let known = |name: Name| exchange.trusted.then(|| fields.find(name)).flatten();
-    let mut text = Vec::with_capacity(64);
-    for field in fields.iter().filter(|f| f.known == Name::Via) {
-        text.extend_from_slice(field.value);
-        text.extend_from_slice(b", ");
-    }
-    text.extend_from_slice(b"1.1 ");
-    text.extend_from_slice(via);
-    put(out, b"via", &text);
-    text.clear();
-    if exchange.trusted {
-        for field in fields.iter().filter(|f| f.known == Name::XForwardedFor) {
-            text.extend_from_slice(field.value);
-            text.extend_from_slice(b", ");
-        }
-    }
-    if let Some(peer) = exchange.peer {
-        address(&mut text, peer);
-    } else {
-        text.truncate(text.len().saturating_sub(2));
-    }
-    if !text.is_empty() {
-        put(out, b"x-forwarded-for", &text);
-    }
-    put(
-        out,
-        b"x-forwarded-proto",
-        known(Name::XForwardedProto).unwrap_or(b"http"),
-    );
+    via_line(out, fields, via);
+    forwarded_for(out, exchange);
+    let proto = known(Name::XForwardedProto).unwrap_or(b"http");
+    line(out, b"x-forwarded-proto", proto);
     let host = known(Name::XForwardedHost).unwrap_or(exchange.head.authority());
     if !host.is_empty() {
-        put(out, b"x-forwarded-host", host);
+        line(out, b"x-forwarded-host", host);
     }
-    put(out, b"x-request-id", exchange.request_id.as_bytes());
+    line(out, b"x-request-id", exchange.request_id.as_bytes());
+}
+
+fn forwarded_for(out: &mut Vec<u8>, exchange: &Exchange) {
+    let fields = exchange.head.fields.iter();
+    let earlier = fields.filter(|f| exchange.trusted && f.known == Name::XForwardedFor);
+    let start = out.len();
+    for field in earlier {
+        let before: &[u8] = if out.len() > start {
+            b", "
+        } else {
+            b"x-forwarded-for: "
+        };
+        out.extend_from_slice(before);
+        out.extend_from_slice(field.value);
+    }
+    if let Some(peer) = exchange.peer {
+        let before: &[u8] = if out.len() > start {
+            b", "
+        } else {
+            b"x-forwarded-for: "
+        };
+        out.extend_from_slice(before);
+        address(out, peer);
+    }
+    if out.len() > start {
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 fn address(out: &mut Vec<u8>, address: IpAddr) {
     use std::io::Write;
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{address}");
+    match address {
+        IpAddr::V4(v4) => {
+            for (at, octet) in v4.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                encode::decimal(out, u64::from(octet));
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(v6) => drop(write!(out, "{v6}")),
+    }
 }
 
 /// The upstream's response as the client sees it.
@@ -167,18 +204,15 @@ pub(crate) fn response(out: &mut Vec<u8>, exchange: &Exchange, pool: &Pool, via:
             Body::Length(length) => encode::content_length(out, length),
             _ => encode::content_length(out, 0),
         },
-        Framing::Chunked => put(out, b"transfer-encoding", b"chunked"),
+        Framing::Chunked => encode::transfer_encoding_chunked(out),
         Framing::None | Framing::Close => {}
     }
     if sse {
-        put(out, b"x-accel-buffering", b"no");
+        line(out, b"x-accel-buffering", b"no");
     }
-    let mut text = Vec::with_capacity(32);
-    text.extend_from_slice(b"1.1 ");
-    text.extend_from_slice(via);
-    put(out, b"via", &text);
+    via_line(out, &head.fields, via);
     for (name, value) in &pool.response_headers.set {
-        put(out, name, value);
+        line(out, name, value);
     }
     response_extras(out, exchange);
     encode::end_of_head(out);
@@ -203,17 +237,17 @@ pub(crate) fn switching(out: &mut Vec<u8>, exchange: &Exchange, via: &[u8]) {
     put(out, b"connection", b"upgrade");
     put(out, b"upgrade", b"websocket");
     put(out, b"via", &[b"1.1 ", via].concat());
-    put(out, b"x-request-id", exchange.request_id.as_bytes());
+    line(out, b"x-request-id", exchange.request_id.as_bytes());
     encode::end_of_head(out);
 }
 
 /// What every response of this gateway carries.
 pub(crate) fn response_extras(out: &mut Vec<u8>, exchange: &Exchange) {
-    put(out, b"x-request-id", exchange.request_id.as_bytes());
+    line(out, b"x-request-id", exchange.request_id.as_bytes());
     if exchange.response.close {
-        put(out, b"connection", b"close");
+        line(out, b"connection", b"close");
     } else if exchange.head.version == wire::Version::Http10 {
-        put(out, b"connection", b"keep-alive");
+        line(out, b"connection", b"keep-alive");
     }
     if exchange.route.as_ref().is_some_and(|r| r.expose) {
         expose(out, exchange);

@@ -130,6 +130,17 @@ const END_BYTES: usize = 512;
 
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
 
+/// The keys of the counts: OpenAI's and Anthropic's for the prompt, then for the answer. Built
+/// once: making a searcher costs more than the search.
+static COUNTS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
+    [
+        Finder::new("\"prompt_tokens\""),
+        Finder::new("\"input_tokens\""),
+        Finder::new("\"completion_tokens\""),
+        Finder::new("\"output_tokens\""),
+    ]
+});
+
 impl Tally {
     /// One complete event; `true` if it carries text (a token, as far as we can see).
     pub(crate) fn event(&mut self, event: &[u8]) -> bool {
@@ -174,10 +185,22 @@ impl Tally {
         }
     }
 
+    /// As new, with its buffer.
+    pub(super) fn renew(&mut self) {
+        let mut end = std::mem::take(&mut self.end);
+        end.clear();
+        *self = Self {
+            end,
+            ..Self::default()
+        };
+    }
+
     fn settle(&mut self) {
         if !self.end.is_empty() {
-            let end = std::mem::take(&mut self.end);
+            let mut end = std::mem::take(&mut self.end);
             self.usage(&end);
+            end.clear();
+            self.end = end;
         }
     }
 
@@ -185,13 +208,11 @@ impl Tally {
     fn usage(&mut self, bytes: &[u8]) {
         let Some(at) = USAGE.find(bytes) else { return };
         let object = &bytes[at..];
-        if let Some(n) =
-            number(object, b"\"prompt_tokens\"").or_else(|| number(object, b"\"input_tokens\""))
-        {
+        let [prompt, input, completion, output] = &*COUNTS;
+        if let Some(n) = number(object, prompt).or_else(|| number(object, input)) {
             self.prompt_tokens = Some(n);
         }
-        let completion = number(object, b"\"completion_tokens\"")
-            .or_else(|| number(object, b"\"output_tokens\""));
+        let completion = number(object, completion).or_else(|| number(object, output));
         if completion.is_some() {
             self.completion_tokens = completion;
         }
@@ -199,8 +220,8 @@ impl Tally {
 }
 
 /// The unsigned number behind a JSON key.
-fn number(object: &[u8], key: &[u8]) -> Option<u64> {
-    let at = memchr::memmem::find(object, key)? + key.len();
+fn number(object: &[u8], key: &Finder<'_>) -> Option<u64> {
+    let at = key.find(object)? + key.needle().len();
     let rest = object
         .get(at..)?
         .trim_ascii_start()

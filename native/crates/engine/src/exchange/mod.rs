@@ -108,6 +108,16 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
+    fn renew(&mut self) {
+        let mut held = std::mem::take(&mut self.held);
+        held.clear();
+        held.shrink_to(KEPT_BYTES_MAX);
+        *self = Self {
+            held,
+            ..Self::default()
+        };
+    }
+
     /// Forgets bytes that the upstream has: from now on the body is not replayable.
     pub(crate) fn drop_sent(&mut self) {
         if self.sent > 0 {
@@ -164,6 +174,27 @@ pub(crate) struct Response {
     /// The upstream connection was paused because the client is slower.
     pub(crate) upstream_paused: bool,
     pub(crate) bytes: u64,
+}
+
+impl Response {
+    fn renew(&mut self) {
+        self.status = 0;
+        self.framing = Framing::None;
+        self.head_committed = false;
+        self.body_committed = false;
+        self.answered = false;
+        self.sse = false;
+        self.held = false;
+        self.head.clear();
+        self.scanner = wire::sse::Scanner::default();
+        self.tail.clear();
+        self.tail.shrink_to(KEPT_BYTES_MAX);
+        self.oversize = false;
+        self.trailers = None;
+        self.close = false;
+        self.upstream_paused = false;
+        self.bytes = 0;
+    }
 }
 
 /// One request and everything that becomes of it.
@@ -259,29 +290,58 @@ impl Exchange {
         }
     }
 
-    /// Makes a used object new, keeping the capacity of its small buffers.
+    /// Makes a used object new in place, keeping its small buffers: copying a blank one over it
+    /// cost more than parsing a head.
     fn renew(&mut self, id: ExchangeId, client: ConnId) {
-        let mut head = std::mem::take(&mut self.head);
-        head.clear();
-        let mut response_head = std::mem::take(&mut self.response.head);
-        response_head.clear();
-        let mut request_id = std::mem::take(&mut self.request_id);
-        request_id.clear();
-        let mut held = std::mem::take(&mut self.body.held);
-        held.clear();
-        held.shrink_to(KEPT_BYTES_MAX);
-        let mut tail = std::mem::take(&mut self.response.tail);
-        tail.clear();
-        tail.shrink_to(KEPT_BYTES_MAX);
-        let mut scan = std::mem::take(&mut self.scan);
-        scan.clear();
-        *self = Self::blank(id, client);
-        self.head = head;
-        self.response.head = response_head;
-        self.request_id = request_id;
-        self.body.held = held;
-        self.response.tail = tail;
-        self.scan = scan;
+        self.id = id;
+        self.client = client;
+        self.done = false;
+        self.peer = None;
+        self.trusted = false;
+        self.admin = false;
+        self.phase = Phase::default();
+        self.head.clear();
+        self.request_id.clear();
+        self.principal = Principal::default();
+        self.body.renew();
+        self.scan.clear();
+        self.scanning = false;
+        self.expects = false;
+        self.class = 1;
+        self.dialect = Dialect::Openai;
+        self.sequence = None;
+        self.attempt = None;
+        self.attempts = 0;
+        self.tried.clear();
+        self.stale_used = false;
+        self.fresh = false;
+        self.response.renew();
+        self.marks = Marks::default();
+        self.tally.renew();
+        self.reservation = Reservation::default();
+        self.failure = None;
+        self.setback = None;
+        self.timer = TimerSlot::default();
+        self.release();
+        #[cfg(debug_assertions)]
+        self.check_renewed();
+    }
+
+    /// Lets go of what is shared with others.
+    fn release(&mut self) {
+        self.listener = None;
+        self.route = None;
+        self.route_cells = None;
+        self.pool = None;
+        self.endpoint = None;
+    }
+
+    /// A renewed exchange cannot be told from a blank one: guards against a forgotten field.
+    #[cfg(debug_assertions)]
+    fn check_renewed(&self) {
+        let mut blank = Self::blank(self.id, self.client);
+        (blank.door, blank.local) = (self.door, self.local);
+        debug_assert_eq!(format!("{self:?}"), format!("{blank:?}"));
     }
 
     /// The client asked for an event stream.
@@ -315,11 +375,7 @@ impl Engine {
         self.exchanges.remove(exchange.id);
         self.cells.sub(crate::metrics::Metric::Exchanges, 1);
         if self.spare_exchanges.len() < SPARE_EXCHANGES_MAX {
-            exchange.route = None;
-            exchange.route_cells = None;
-            exchange.pool = None;
-            exchange.listener = None;
-            exchange.endpoint = None;
+            exchange.release();
             self.spare_exchanges.push(exchange);
         }
     }

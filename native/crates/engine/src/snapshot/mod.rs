@@ -244,7 +244,15 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
             "default_pool is no position of `pools`".to_owned(),
         ));
     }
+    serialisable("via", &plan.via)?;
     for pool in &plan.pools {
+        if let HostPolicy::Literal(host) = &pool.host {
+            serialisable("host", host)?;
+        }
+        let headers = &pool.headers;
+        for (name, value) in headers.request_set.iter().chain(&headers.response_set) {
+            serialisable(name, value)?;
+        }
         if pool.endpoints.is_empty() {
             return Err(PlanError(format!("pool {}: no endpoints", pool.name)));
         }
@@ -260,6 +268,12 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
         }
     }
     Ok(())
+}
+
+/// Names and values of the configuration are checked here, so that the data plane need not.
+fn serialisable(name: &str, value: &str) -> Result<(), PlanError> {
+    wire::h1::encode::field(&mut Vec::new(), name.as_bytes(), value.as_bytes())
+        .map_err(|violation| PlanError(format!("header {name}: {}", violation.why)))
 }
 
 fn pool(plan: &plan::PoolPlan, shared: &Shared, workers: u16, now_ns: u64) -> Pool {
