@@ -21,6 +21,8 @@ from pathlib import Path
 PLACEHOLDER = "@registry@"
 SOURCE = re.compile(r'^source = "([^"]+)"$', re.MULTILINE)
 NATIVE = Path(__file__).resolve().parent.parent / "native"
+FOLDERS = (NATIVE, NATIVE / "fuzz")
+LOCK, COMMITTED = "Cargo.lock", "Cargo.lock.in"
 PROBE = """[package]
 name = "probe"
 version = "0.0.0"
@@ -82,21 +84,31 @@ def write_if_changed(path: Path, text: str) -> None:
     os.utime(path)
 
 
+def thaw(folder: Path) -> None:
+    """Write the lock file where it is missing or differs."""
+    lock, text = folder / LOCK, (folder / COMMITTED).read_text()
+    if not lock.exists() or frozen(lock.read_text()) != text:
+        write_if_changed(lock, thawed(text, local_source(text)))
+    os.utime(lock)
+
+
 def main(arguments: list[str]) -> int:
-    """Run one of the three commands."""
-    lock, committed = NATIVE / "Cargo.lock", NATIVE / "Cargo.lock.in"
+    """Run one of the three commands, for the workspace and for the fuzz targets."""
     match arguments:
         case ["freeze"]:
-            write_if_changed(committed, frozen(lock.read_text()))
+            for folder in FOLDERS:
+                if (folder / LOCK).exists():
+                    write_if_changed(folder / COMMITTED, frozen((folder / LOCK).read_text()))
         case ["thaw"]:
-            text = committed.read_text()
-            if not lock.exists() or frozen(lock.read_text()) != text:
-                write_if_changed(lock, thawed(text, local_source(text)))
-            os.utime(lock)
+            for folder in FOLDERS:
+                if (folder / COMMITTED).exists():
+                    thaw(folder)
         case ["check"]:
-            if frozen(lock.read_text()) != committed.read_text():
-                sys.stderr.write("native/Cargo.lock.in is stale: run `make lock`\n")
-                return 1
+            for folder in FOLDERS:
+                lock, committed = folder / LOCK, folder / COMMITTED
+                if lock.exists() and frozen(lock.read_text()) != committed.read_text():
+                    sys.stderr.write(f"{committed} is stale: run `make lock`\n")
+                    return 1
         case _:
             sys.stderr.write("usage: cargo_lock.py freeze | thaw | check\n")
             return 2
