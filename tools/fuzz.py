@@ -43,7 +43,7 @@ def run_one(target: str, seconds: int) -> Outcome:
     """Fuzz one target from its committed seeds into a grown corpus that is not committed."""
     grown = GROWN / target
     grown.mkdir(parents=True, exist_ok=True)
-    seeds = FOLDER / "corpus" / target
+    seeds = FOLDER / "seeds" / target
     seeds.mkdir(parents=True, exist_ok=True)
     command = [
         "cargo", "+nightly", "fuzz", "run", target, str(grown), str(seeds), "--",
