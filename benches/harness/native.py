@@ -8,6 +8,7 @@ program of the crate.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -139,6 +140,11 @@ class Loading:
             raise LoadFailed(self.child.tail())
         found: Json = json.loads(self.path.read_text())
         return found
+
+    def end(self, timeout: float = 60.0) -> Json:
+        """Cut it short; what is under way then counts as our own leaving."""
+        self.child.process.send_signal(signal.SIGINT)
+        return self.report(timeout)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Main of the processes that hold one native tool: `native_main.py engine|relay|load OPTIONS [FILE]`.
 
 An engine or a relay writes its addresses as one line of JSON, then works until it is ended; a load
-writes its report to FILE.
+writes its report to FILE, also when SIGINT cuts it short.
 """
 
 import json
@@ -16,16 +16,16 @@ from fastproxy import _native
 def main() -> int:
     """Run one tool."""
     kind, options = sys.argv[1], sys.argv[2].encode()
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
     if kind == "load":
-        report = _native.bench_run(options, lambda _: True)
+        report = _native.bench_run(options, lambda _: not ended.is_set())
         Path(sys.argv[3]).write_bytes(report)
         return 0
     tool = _native.Engine(options) if kind == "engine" else _native.Relay(options)
     sys.stdout.write(json.dumps({"addresses": tool.addresses()}) + "\n")
     sys.stdout.flush()
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     ended.wait()
     tool.stop()
     return 0

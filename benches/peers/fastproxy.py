@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from benches.harness.processes import Child, StartError, free_port, get
+from benches.harness.processes import Child, StartError, connection, free_port, get
 from benches.peers.base import Absent, Launch, Needs, Peer
 
 
@@ -23,6 +23,23 @@ def admin_get(admin: str, path: str) -> Any:
     if status != HTTPStatus.OK:
         raise StartError(f"{path} answered {status}: {body[:200]!r}")
     return json.loads(body)
+
+
+def admin_post(admin: str, path: str) -> None:
+    """A POST to the admin API.
+
+    Raises:
+        StartError: it was refused.
+    """
+    client = connection(admin)
+    try:
+        client.request("POST", path, headers={"authorization": f"Bearer {TOKEN}"})
+        answer = client.getresponse()
+        text = answer.read()
+    finally:
+        client.close()
+    if answer.status != HTTPStatus.OK:
+        raise StartError(f"{path} answered {answer.status}: {text[:200]!r}")
 
 
 def _url(engine: str) -> str:
