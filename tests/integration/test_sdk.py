@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from typing import Any
 
 import anthropic
 import openai
@@ -74,13 +75,13 @@ async def test_errors_are_the_clients_own_exceptions() -> None:
             "routes": [{"match": {"model": "known"}, "pool": "main"}]
         }
         async with running_proxy(config) as proxy, client_of(proxy) as client:
-            messages = [{"role": "user", "content": "hi"}]
+            messages: list[Any] = [{"role": "user", "content": "hi"}]
             with pytest.raises(openai.NotFoundError) as missing:
-                await client.chat.completions.create(model="unknown", messages=messages)  # type: ignore[arg-type]
+                await client.chat.completions.create(model="unknown", messages=messages)
             assert missing.value.code == "model_not_found"
             assert missing.value.request_id
             with pytest.raises(openai.InternalServerError) as broken:
-                await client.chat.completions.create(model="known", messages=messages)  # type: ignore[arg-type]
+                await client.chat.completions.create(model="known", messages=messages)
             assert broken.value.status_code == 502
 
 
