@@ -293,55 +293,59 @@ pub(crate) fn trailers(fields: &Fields) -> Option<Box<Fields>> {
     (!kept.is_empty()).then(|| Box::new(kept))
 }
 
-/// The fields of an error response of ours, owned for the length of one reply.
-#[derive(Debug, Default)]
-pub(crate) struct FailureFields {
-    fields: Vec<(&'static [u8], Vec<u8>)>,
+/// Lines of fields that came from the control plane; one that cannot be serialised is left out.
+pub(crate) fn lines(out: &mut Vec<u8>, fields: &[(String, String)]) {
+    for (name, value) in fields {
+        put(out, name.as_bytes(), value.as_bytes());
+    }
 }
 
-impl FailureFields {
-    /// Fills in what the failure calls for: retry times, rate limits, allowed methods.
-    pub(crate) fn set(
-        &mut self,
-        failure: &Failure,
-        retry_ms: Option<u64>,
-        exchange: &Exchange,
-        now_ns: u64,
-    ) {
-        if let Some(ms) = retry_ms {
-            self.push(b"retry-after", ms.div_ceil(1000).max(1).to_string());
-            self.push(b"retry-after-ms", ms.max(1).to_string());
-        }
-        if let Some(retry) = failure.kind.should_retry_header() {
-            self.push(b"x-should-retry", retry.to_string());
-        }
-        if failure.kind.status() == 405 {
-            self.push(
-                b"allow",
-                "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS".to_owned(),
-            );
-        }
-        if failure.kind.status() == 429
-            && let Some(pool) = &exchange.pool
-        {
+/// The lines that a failure calls for: retry times, rate limits, allowed methods.
+pub(crate) fn failure(
+    out: &mut Vec<u8>,
+    failure: &Failure,
+    retry_ms: Option<u64>,
+    exchange: &Exchange,
+    now_ns: u64,
+) {
+    if let Some(ms) = retry_ms {
+        number(out, b"retry-after: ", ms.div_ceil(1000).max(1), b"\r\n");
+        number(out, b"retry-after-ms: ", ms.max(1), b"\r\n");
+    }
+    match failure.kind.should_retry_header() {
+        Some(true) => line(out, b"x-should-retry", b"true"),
+        Some(false) => line(out, b"x-should-retry", b"false"),
+        None => {}
+    }
+    match (failure.kind.status(), &exchange.pool) {
+        (405, _) => line(
+            out,
+            b"allow",
+            b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS",
+        ),
+        (429, Some(pool)) => {
+            // draft-ietf-httpapi-ratelimit-headers-10.
             let rate = pool.room.rate(now_ns);
-            let (limit, remaining, reset_s) = (rate.limit, rate.remaining, rate.reset_s);
-            let policy = format!("\"{}\";q={limit};qu=\"concurrent-requests\"", pool.name);
-            self.push(b"ratelimit-policy", policy);
-            self.push(
-                b"ratelimit",
-                format!("\"{}\";r={remaining};t={reset_s}", pool.name),
-            );
+            let name = pool.name.as_bytes();
+            for part in [&b"ratelimit-policy: \""[..], name] {
+                out.extend_from_slice(part);
+            }
+            let unit = b";qu=\"concurrent-requests\"\r\n";
+            number(out, b"\";q=", u64::from(rate.limit), unit);
+            for part in [&b"ratelimit: \""[..], name] {
+                out.extend_from_slice(part);
+            }
+            number(out, b"\";r=", u64::from(rate.remaining), b"");
+            number(out, b";t=", u64::from(rate.reset_s), b"\r\n");
         }
+        _ => {}
     }
+}
 
-    fn push(&mut self, name: &'static [u8], value: String) {
-        self.fields.push((name, value.into_bytes()));
-    }
-
-    pub(crate) fn as_slices(&self) -> Vec<(&[u8], &[u8])> {
-        self.fields.iter().map(|(n, v)| (*n, &v[..])).collect()
-    }
+fn number(out: &mut Vec<u8>, before: &[u8], value: u64, after: &[u8]) {
+    out.extend_from_slice(before);
+    encode::decimal(out, value);
+    out.extend_from_slice(after);
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{Exchange, Phase, Step};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
+use crate::heads;
 use crate::ids::AskId;
 use crate::input::Answer;
 use crate::output::{Output, Question};
@@ -14,14 +15,14 @@ impl Engine {
         let get = matches!(exchange.head.method, Method::Get | Method::Head);
         match exchange.head.path() {
             b"/healthz" | b"/livez" if get => {
-                self.reply(exchange, 200, &[], Some("text/plain"), b"ok\n");
+                self.reply(exchange, 200, b"", Some("text/plain"), b"ok\n");
                 Step::Done
             }
             b"/readyz" if get => {
                 if self.shared.ready() && self.draining.is_none() {
-                    self.reply(exchange, 200, &[], Some("text/plain"), b"ready\n");
+                    self.reply(exchange, 200, b"", Some("text/plain"), b"ready\n");
                 } else {
-                    self.reply(exchange, 503, &[], Some("text/plain"), b"not ready\n");
+                    self.reply(exchange, 503, b"", Some("text/plain"), b"not ready\n");
                 }
                 Step::Done
             }
@@ -83,11 +84,8 @@ impl Engine {
             let failure = Failure::new(FailureKind::ControlTimeout, "the control plane is busy");
             return self.fail(exchange, failure);
         }
-        let fields: Vec<(&[u8], &[u8])> = answer
-            .fields
-            .iter()
-            .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
-            .collect();
-        self.reply(exchange, answer.status, &fields, None, &answer.body);
+        let mut lines = Vec::new();
+        heads::lines(&mut lines, &answer.fields);
+        self.reply(exchange, answer.status, &lines, None, &answer.body);
     }
 }

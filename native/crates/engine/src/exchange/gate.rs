@@ -58,7 +58,7 @@ impl Engine {
         if !asks {
             return None;
         }
-        self.reply(exchange, 204, &[], None, b"");
+        self.reply(exchange, 204, b"", None, b"");
         Some(Step::Done)
     }
 }

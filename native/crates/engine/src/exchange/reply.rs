@@ -30,12 +30,13 @@ pub(crate) fn dialect_of(path: &[u8]) -> Dialect {
 }
 
 impl Engine {
-    /// Answers with a whole response of ours and ends the exchange.
+    /// Answers with a whole response of ours and ends the exchange. `lines` are further header
+    /// lines, serialised.
     pub(crate) fn reply(
         &mut self,
         exchange: &mut Exchange,
         status: u16,
-        fields: &[(&[u8], &[u8])],
+        lines: &[u8],
         content_type: Option<&str>,
         body: &[u8],
     ) {
@@ -48,10 +49,7 @@ impl Engine {
         if let Some(conn) = self.conns.get_mut(exchange.client) {
             let out = conn.writer(&mut self.spares, self.now.mono_ns);
             encode::status_line(out, status);
-            for (name, value) in fields {
-                // A value of ours that cannot be serialised is left out, never split.
-                let _ = encode::field(out, name, value);
-            }
+            out.extend_from_slice(lines);
             if let Some(content_type) = content_type {
                 let _ = encode::field(out, b"content-type", content_type.as_bytes());
             }
@@ -100,8 +98,8 @@ impl Engine {
             &exchange.request_id,
             retry_ms,
         );
-        let mut fields = heads::FailureFields::default();
-        fields.set(&failure, retry_ms, exchange, self.now.mono_ns);
+        let mut lines = self.spares.take();
+        heads::failure(&mut lines, &failure, retry_ms, exchange, self.now.mono_ns);
         if matches!(
             kind,
             FailureKind::HeadTimeout | FailureKind::BodyTimeout | FailureKind::Draining
@@ -110,14 +108,9 @@ impl Engine {
         }
         exchange.failure = Some(failure);
         let content_type = dialect::content_type(exchange.dialect);
-        self.reply(
-            exchange,
-            status,
-            &fields.as_slices(),
-            Some(content_type),
-            &body,
-        );
+        self.reply(exchange, status, &lines, Some(content_type), &body);
         self.spares.give(body);
+        self.spares.give(lines);
     }
 
     fn fail_stream(&mut self, exchange: &mut Exchange, failure: Failure) {
