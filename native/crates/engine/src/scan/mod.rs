@@ -141,8 +141,8 @@ impl BodyScan {
             value,
             ..Self::new()
         };
-        self.key.begin(true);
-        self.value.begin(true);
+        self.key.begin(false);
+        self.value.begin(false);
     }
 
     /// The model, with escapes decoded, as soon as its value is complete.
