@@ -5,6 +5,7 @@ installed. A wheel over the size budget, one that names a foreign platform or on
 serve in a clean environment fails the build.
 """
 
+import os
 import platform
 import subprocess
 import sys
@@ -18,6 +19,8 @@ DIST = ROOT / "dist"
 WHEEL_BYTES_MAX = 8 * 1024 * 1024
 TARGETS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu")
 GLIBC = "manylinux_2_28"
+# maturin finds the linker through the `python3` that comes first.
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 SMOKE = "import fastproxy; from fastproxy import _native; print(_native.__version__)"
 
 
@@ -25,7 +28,9 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """Run a command, show it, fail with it."""
     sys.stdout.write("$ " + " ".join(map(str, command)) + "\n")
     sys.stdout.flush()
-    done = subprocess.run([*map(str, command)], cwd=cwd, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, check=True, stdout=subprocess.PIPE, env=ENVIRONMENT
+    )
     return done.stdout.decode()
 
 
