@@ -80,6 +80,12 @@ impl Core {
         })
     }
 
+    /// The driver's own counts, for the metrics.
+    fn note_driver(&self, host: &Host<Engine>) {
+        self.shared
+            .note_driver(host.bugs(), host.log_counts().dropped);
+    }
+
     fn publish(&self, snapshot: &Arc<Snapshot>) {
         *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(snapshot);
     }
@@ -279,6 +285,7 @@ impl Core {
                     driver.turn();
                 }
                 host.join(STOP);
+                self.note_driver(&host);
             });
             Ok(())
         })
@@ -287,6 +294,9 @@ impl Core {
     fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         guarded(|| {
             self.check()?;
+            if let Some(host) = lock(&self.host).as_deref() {
+                self.note_driver(host);
+            }
             let families = self.shared.collect(clock::mono_ns());
             Ok(PyBytes::new(py, &view::metrics(&families)))
         })

@@ -365,7 +365,7 @@ impl Engine {
         }
     }
 
-    fn upstream_cells(&self, id: ConnId, count: impl FnOnce(&Cells)) {
+    pub(crate) fn upstream_cells(&self, id: ConnId, count: impl FnOnce(&Cells)) {
         if let Some(upstream) = self.conns.get(id).and_then(Conn::upstream)
             && let Some(cells) = &upstream.cells
         {

@@ -235,6 +235,15 @@ fn number(object: &[u8], key: &Finder<'_>) -> Option<u64> {
 }
 
 impl Engine {
+    /// The response is an event stream, or is not: a later attempt may differ from an earlier one.
+    pub(crate) fn note_stream(&self, exchange: &mut Exchange, sse: bool) {
+        match (std::mem::replace(&mut exchange.response.sse, sse), sse) {
+            (false, true) => self.cells.add(Metric::Streams, 1),
+            (true, false) => self.cells.sub(Metric::Streams, 1),
+            _ => {}
+        }
+    }
+
     /// Marks the first byte of an answer.
     pub(crate) fn first_token(&mut self, exchange: &mut Exchange) {
         let now_ns = self.now.mono_ns;
@@ -245,12 +254,19 @@ impl Engine {
             let since_start = now_ns.saturating_sub(exchange.marks.started_ns);
             local.cells.observe(Metric::FirstToken, since_start);
         }
-        if let (Some(pool), Some(attempt)) = (&exchange.pool, &exchange.attempt)
-            && pool.balance == Balance::PeakEwma
-        {
-            let elapsed_ns = now_ns.saturating_sub(attempt.started_ns);
-            pool.room
-                .first_token(attempt.endpoint.slot, elapsed_ns, now_ns);
+        if let (Some(pool), Some(attempt)) = (&exchange.pool, &exchange.attempt) {
+            let (slot, elapsed_ns) = (
+                attempt.endpoint.slot,
+                now_ns.saturating_sub(attempt.started_ns),
+            );
+            if exchange.response.sse
+                && let Some(cells) = self.locals.endpoint(exchange.local, slot)
+            {
+                cells.observe(Metric::EndpointFirstToken, elapsed_ns);
+            }
+            if pool.balance == Balance::PeakEwma {
+                pool.room.first_token(slot, elapsed_ns, now_ns);
+            }
         }
     }
 

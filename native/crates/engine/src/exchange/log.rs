@@ -199,6 +199,9 @@ impl Engine {
             exchange.body.charged = 0;
         }
         self.account(exchange);
+        if exchange.response.sse {
+            self.cells.sub(Metric::Streams, 1);
+        }
         let duration_ns = self.now.mono_ns.saturating_sub(exchange.marks.started_ns);
         if !exchange.admin {
             if let Some(cells) = &exchange.route_cells {

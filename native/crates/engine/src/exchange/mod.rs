@@ -26,7 +26,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::error::Failure;
 use crate::ids::{ConnId, ExchangeId};
-use crate::metrics::Cells;
+use crate::metrics::{Cells, Metric};
 use crate::scan::BodyScan;
 use crate::shared::{Endpoint, Grant, Ticket};
 use crate::snapshot::{Dialect, Listener, Pool, Route};
@@ -359,7 +359,7 @@ impl Engine {
     /// A new exchange of that client connection, in the table.
     pub(crate) fn new_exchange(&mut self, client: ConnId) -> ExchangeId {
         let spare = self.spare_exchanges.pop();
-        self.cells.add(crate::metrics::Metric::Exchanges, 1);
+        self.cells.add(Metric::Exchanges, 1);
         self.exchanges.insert_with(|id| match spare {
             Some(mut exchange) => {
                 exchange.renew(id, client);
@@ -373,7 +373,7 @@ impl Engine {
     pub(crate) fn recycle(&mut self, mut exchange: Box<Exchange>) {
         self.timers.cancel(&mut exchange.timer);
         self.exchanges.remove(exchange.id);
-        self.cells.sub(crate::metrics::Metric::Exchanges, 1);
+        self.cells.sub(Metric::Exchanges, 1);
         if self.spare_exchanges.len() < SPARE_EXCHANGES_MAX {
             exchange.release();
             self.spare_exchanges.push(exchange);

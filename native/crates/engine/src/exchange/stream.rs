@@ -131,7 +131,7 @@ impl Engine {
             let failure = Failure::new(FailureKind::UpstreamBadResponse, why);
             return self.attempt_failed(exchange, failure, exchange.tally.outcome);
         }
-        exchange.response.sse = sse;
+        self.note_stream(exchange, sse);
         exchange.response.scanner = wire::sse::Scanner::default();
         std::mem::swap(head, &mut exchange.response.head);
         let hold = sse

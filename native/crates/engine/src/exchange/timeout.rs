@@ -260,7 +260,7 @@ impl Engine {
             .head
             .fields
             .push(b"cache-control", b"no-cache");
-        exchange.response.sse = true;
+        self.note_stream(exchange, true);
         exchange.response.scanner = wire::sse::Scanner::default();
         self.commit_head(exchange);
     }

@@ -113,6 +113,7 @@ impl Engine {
         };
         match result {
             Ok(()) => {
+                self.note_dialled(&exchange);
                 exchange.phase = Phase::Stream;
                 self.dispatch(&mut exchange);
                 self.advance(&mut exchange);
@@ -143,6 +144,18 @@ impl Engine {
             }
         }
         self.put_exchange(exchange);
+    }
+
+    /// Counts how long a dial took that succeeded.
+    fn note_dialled(&self, exchange: &Exchange) {
+        if let Some(attempt) = &exchange.attempt
+            && let Some(id) = attempt.conn
+        {
+            let elapsed_ns = self.now.mono_ns.saturating_sub(attempt.started_ns);
+            self.upstream_cells(id, |cells| {
+                cells.observe(Metric::ConnectDuration, elapsed_ns);
+            });
+        }
     }
 
     /// Queues the request's head, and as much of its body as is here.

@@ -154,10 +154,6 @@ pub enum Shed {
     Hopeless,
     /// `max_wait` passed in the channel.
     MaxWait,
-    /// Too many body bytes are held.
-    HeldBytes,
-    /// The process is on its way out.
-    Draining,
     /// No endpoint was available.
     NoEndpoint,
 }

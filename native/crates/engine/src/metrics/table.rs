@@ -9,14 +9,7 @@ use super::Unit::{Bytes, Items, Seconds};
 use super::{Row, buckets};
 
 const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx"];
-const SHEDS: &[&str] = &[
-    "full",
-    "hopeless",
-    "max_wait",
-    "held_bytes",
-    "draining",
-    "no_endpoint",
-];
+const SHEDS: &[&str] = &["full", "hopeless", "max_wait", "no_endpoint"];
 const TIMEOUTS: &[&str] = &["connect", "head", "first_token", "inter_token", "total"];
 const VIOLATIONS: &[&str] = &[
     "bad_request",
@@ -143,10 +136,10 @@ table! {
         "Inputs of a turn.";
     Streams: Worker Gauge, Items, "streams" None, "Streams now.";
     Exchanges: Worker Gauge, Items, "exchanges" None, "Exchanges now.";
-    Bugs: Worker Counter, Items, "bugs_total" None, "Panics caught. Each is a bug.";
-    LogRecordsDropped: Worker Counter, Items, "log_records_dropped_total" None,
-        "Access log records dropped because the recorder was behind.";
 
+    Bugs: Process Counter, Items, "bugs_total" None, "Panics caught. Each is a bug.";
+    LogRecordsDropped: Process Counter, Items, "log_records_dropped_total" None,
+        "Access log records dropped because the recorder was behind.";
     HeldBytes: Process Gauge, Bytes, "held_bytes" None, "Body bytes held now.";
     HeldBytesMax: Process Gauge, Bytes, "held_max_bytes" None, "Body bytes held at most.";
     Generation: Process Gauge, Items, "config_generation" None,

@@ -115,7 +115,7 @@ fn workers_are_merged() {
     assert!((total(&families, Metric::Tokens) - 30.0).abs() < 1e-9);
     assert!((total(&families, Metric::Streams) - 12.0).abs() < 1e-9);
     let sheds = &families[Metric::Sheds as usize].samples;
-    assert_eq!(sheds.len(), 6);
+    assert_eq!(sheds.len(), 4);
     assert_eq!(sheds[1].labels[2], ("reason", "hopeless".to_owned()));
     assert_eq!(sheds[1].value, Value::Number(3.0));
     let Value::Histogram { sum, count, .. } =

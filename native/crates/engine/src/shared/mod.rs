@@ -47,6 +47,8 @@ pub struct Shared {
     ready: AtomicBool,
     draining: AtomicBool,
     generation: AtomicU64,
+    bugs: AtomicU64,
+    records_dropped: AtomicU64,
 }
 
 impl Shared {
@@ -61,6 +63,8 @@ impl Shared {
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             generation: AtomicU64::new(0),
+            bugs: AtomicU64::new(0),
+            records_dropped: AtomicU64::new(0),
         }
     }
 
@@ -125,6 +129,14 @@ impl Shared {
         self.generation.store(generation, Ordering::Release);
     }
 
+    /// Notes what only the driver counts: panics caught, and access log records dropped, since its
+    /// start.
+    pub fn note_driver(&self, bugs: u64, records_dropped: u64) {
+        self.bugs.fetch_max(bugs, Ordering::Relaxed);
+        self.records_dropped
+            .fetch_max(records_dropped, Ordering::Relaxed);
+    }
+
     /// All metrics, merged over workers, with what only the shared state knows.
     pub fn collect(&self, now_ns: u64) -> Vec<Family> {
         let mut families = self.metrics.collect();
@@ -134,6 +146,9 @@ impl Shared {
         put(Metric::HeldBytes, &[], self.held_bytes.held() as f64);
         put(Metric::HeldBytesMax, &[], self.held_bytes.max() as f64);
         put(Metric::Generation, &[], self.generation() as f64);
+        let count = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
+        put(Metric::Bugs, &[], count(&self.bugs));
+        put(Metric::LogRecordsDropped, &[], count(&self.records_dropped));
         for room in self.rooms() {
             let view = room.snapshot(now_ns);
             let pool = ("pool", view.name.clone());
