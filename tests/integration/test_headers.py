@@ -36,6 +36,18 @@ async def test_forged_forwarding_fields_are_replaced() -> None:
         assert record["client_request_id"] == "chosen-by-the-client"
 
 
+async def test_request_ids_differ_over_workers() -> None:
+    """Two workers never give the same id."""
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(pool(upstream.url), workers=2) as proxy,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        clients = [await stack.enter_async_context(proxy.client()) for _ in range(8)]
+        seen = [(await client.ask("GET", "/x")).header("x-request-id") for client in clients * 5]
+        assert len(set(seen)) == len(seen)
+
+
 async def test_a_trusted_peer_is_believed_and_appended_to() -> None:
     """The chain grows; the request id is kept."""
     async with ScriptedUpstream() as upstream:
