@@ -1,5 +1,7 @@
 """Hop-by-hop fields, forwarding fields and request ids: who may say what."""
 
+import contextlib
+
 import pytest
 
 from harness.client import CHAT, JSON, chat
