@@ -158,18 +158,18 @@ class Tap:
     def answer(self, tag: str) -> tuple[Message, Message | None]:
         """The exchange whose request carried this tag.
 
+        A request may have come twice, first on a kept connection that the engine had closed: the
+        one that was answered counts.
+
         Raises:
             KeyError: no such request came to the engine.
         """
-        for flow in list(self.flows):
-            for request, answer in flow.exchanges():
-                if request.get(TAG) == tag.encode():
-                    return request, answer
-        raise KeyError(tag)
-
-    def tags(self) -> list[bytes]:
-        """Tags of all requests that came, in no order."""
         found = [
-            request.get(TAG) or b"" for flow in list(self.flows) for request, _ in flow.exchanges()
+            exchange
+            for flow in list(self.flows)
+            for exchange in flow.exchanges()
+            if exchange[0].get(TAG) == tag.encode()
         ]
-        return [tag for tag in found if tag]
+        if not found:
+            raise KeyError(tag)
+        return next((exchange for exchange in found if exchange[1] is not None), found[-1])

@@ -2,7 +2,7 @@
 
 from benches.peers.base import Needs, Peer, Running
 from benches.peers.envoy import Envoy
-from benches.peers.fastproxy import FastProxy, Inline
+from benches.peers.fastproxy import FastProxy, Inline, InlineAsyncio
 from benches.peers.haproxy import HAProxy
 from benches.peers.nginx import Nginx, NginxSystem
 from benches.peers.relay import Relay
@@ -12,7 +12,7 @@ from benches.peers.vllm_router import VllmRouter
 PEERS: dict[str, type[Peer]] = {
     peer.name: peer
     for peer in (
-        FastProxy, Inline, Relay, Nginx, NginxSystem, HAProxy, Envoy, VllmRouter, Smg
+        FastProxy, Inline, InlineAsyncio, Relay, Nginx, NginxSystem, HAProxy, Envoy, VllmRouter, Smg
     )
 }
 """Every proxy by the name that commands and reports use."""

@@ -76,6 +76,7 @@ class FastProxy(Peer):
     name = "fastproxy"
     title = "fastproxy"
     workers = 1
+    arguments: tuple[str, ...] = ()
 
     def program(self) -> list[str]:
         """The installed command, or the module of the environment that runs this."""
@@ -99,7 +100,8 @@ class FastProxy(Peer):
         address, admin = f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}"
         config = directory / "fastproxy.yaml"
         config.write_text(document(address, admin, engines, needs, workers=self.workers))
-        return Launch([*self.program(), "serve", str(config)], address, admin=admin, config=config)
+        argv = [*self.program(), "serve", str(config), *self.arguments]
+        return Launch(argv, address, admin=admin, config=config)
 
     def ready(self, child: Child, launch: Launch) -> None:
         """Ready by its own word, then by an answer."""
@@ -109,8 +111,16 @@ class FastProxy(Peer):
 
 
 class Inline(FastProxy):
-    """fastproxy driven by the event loop of the main thread."""
+    """fastproxy driven by uvloop in the main thread."""
 
     name = "fastproxy_inline"
-    title = "fastproxy inline"
+    title = "fastproxy inline, uvloop"
     workers = 0
+
+
+class InlineAsyncio(Inline):
+    """fastproxy driven by asyncio's own loop."""
+
+    name = "fastproxy_asyncio"
+    title = "fastproxy inline, asyncio"
+    arguments = ("--plain-asyncio",)
