@@ -116,7 +116,10 @@ sim: native/Cargo.lock ## The deterministic simulator; SEED=7 replays one run
 
 .PHONY: loom
 loom: native/Cargo.lock ## Every interleaving of the waiting room and of the mailbox
-	RUSTFLAGS="--cfg loom" $(CARGO) test $(NATIVE) -p engine --release --target-dir native/target/loom loom
+	RUSTFLAGS="--cfg loom" $(CARGO) test $(NATIVE) --release --target-dir native/target/loom \
+		-p engine --test loom_room
+	RUSTFLAGS="--cfg loom" $(CARGO) test $(NATIVE) --release --target-dir native/target/loom \
+		-p reactor --lib mailbox
 
 .PHONY: fuzz
 fuzz: native/Cargo.lock ## Fuzz T= for S= seconds (all targets when T is empty)
