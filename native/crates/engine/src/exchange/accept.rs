@@ -162,7 +162,12 @@ impl Engine {
         };
         client.eof = true;
         let (exchange, half_close) = (client.exchange, client.listener.plan.half_close);
+        let mid_head = client.mode == ClientMode::Http
+            && client.reader.as_ref().is_some_and(|r| !r.idle());
         let Some(exchange) = exchange else {
+            if mid_head {
+                return self.vanished(id);
+            }
             let how = if closed == Closed::Eof {
                 How::Flush(Vec::new())
             } else {

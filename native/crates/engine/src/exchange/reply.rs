@@ -131,28 +131,41 @@ impl Engine {
 
     /// A connection whose bytes never made a request: answered, recorded and closed.
     pub(crate) fn refuse(&mut self, id: ConnId, failure: &Failure) {
+        if let Some(mut exchange) = self.headless(id) {
+            self.fail(&mut exchange, *failure);
+            self.put_exchange(exchange);
+        }
+    }
+
+    /// A client that left in the middle of a head: recorded.
+    pub(crate) fn vanished(&mut self, id: ConnId) {
+        if let Some(mut exchange) = self.headless(id) {
+            self.client_gone(&mut exchange);
+            self.put_exchange(exchange);
+        }
+    }
+
+    /// An exchange for bytes that never made a head, taken out of its table.
+    fn headless(&mut self, id: ConnId) -> Option<Box<Exchange>> {
+        self.conns.get(id)?;
         let exchange_id = self.new_exchange(id);
         let now = self.now;
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
-            return;
-        };
+        let client = self.conns.get_mut(id).and_then(Conn::client_mut)?;
         client.exchange = Some(exchange_id);
         client.request_complete = true;
         let (peer, admin) = (client.peer, client.admin);
         let (door, listener) = (client.door, Arc::clone(&client.listener));
-        if let Some(mut exchange) = self.exchanges.take(exchange_id) {
-            exchange.door = door;
-            exchange.listener = Some(listener);
-            exchange.peer = peer;
-            exchange.admin = admin;
-            exchange.marks.started_ns = now.mono_ns;
-            exchange.marks.started_wall_ms = now.wall_ms;
-            exchange.response.close = true;
-            exchange.body.complete = true;
-            let _ = self.authenticate(&mut exchange);
-            self.fail(&mut exchange, *failure);
-            self.put_exchange(exchange);
-        }
+        let mut exchange = self.exchanges.take(exchange_id)?;
+        exchange.door = door;
+        exchange.listener = Some(listener);
+        exchange.peer = peer;
+        exchange.admin = admin;
+        exchange.marks.started_ns = now.mono_ns;
+        exchange.marks.started_wall_ms = now.wall_ms;
+        exchange.response.close = true;
+        exchange.body.complete = true;
+        let _ = self.authenticate(&mut exchange);
+        Some(exchange)
     }
 
     /// Queues body bytes to the client in the response's framing.
