@@ -1,0 +1,330 @@
+//! What must hold: watched at the moment the proxy writes, after every turn, and at the end.
+
+use std::collections::VecDeque;
+
+use engine::exchange::log::Record;
+use wire::h1::{Event, RequestReader, ResponseReader};
+use wire::{Limits, Method, RequestHead, ResponseHead};
+
+use crate::plan;
+use crate::spec::Verb;
+use crate::world::{Ending, World};
+
+/// What became of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Track {
+    /// Heads that the proxy sent to upstreams.
+    pub(crate) hits: u32,
+    /// The proxy sent a byte of the answer's body that is no heartbeat.
+    pub(crate) committed: bool,
+    /// The proxy sent a final head.
+    pub(crate) answers: u32,
+    /// Some upstream sent its whole answer.
+    pub(crate) whole: bool,
+    pub(crate) records: u32,
+    pub(crate) flag: &'static str,
+    pub(crate) logged_status: u16,
+    /// What the client saw.
+    pub(crate) status: u16,
+    pub(crate) local: bool,
+    pub(crate) complete: bool,
+    pub(crate) cut: bool,
+    /// The client left before its answer was complete.
+    pub(crate) gone: bool,
+}
+
+/// Reads what the proxy writes, as it writes it.
+pub(crate) enum Tap {
+    Client(Box<ClientTap>),
+    Upstream(Box<UpstreamTap>),
+}
+
+pub(crate) struct ClientTap {
+    reader: ResponseReader,
+    head: ResponseHead,
+    /// Requests in the order in which the client sent their heads.
+    pub(crate) asked: VecDeque<u64>,
+    pub(crate) active: Option<u64>,
+    tunnel: bool,
+}
+
+pub(crate) struct UpstreamTap {
+    reader: RequestReader,
+    head: RequestHead,
+    websocket: Option<u64>,
+}
+
+impl Tap {
+    pub(crate) fn client() -> Self {
+        Self::Client(Box::new(ClientTap {
+            reader: ResponseReader::new(Limits::default()),
+            head: ResponseHead::new(),
+            asked: VecDeque::new(),
+            active: None,
+            tunnel: false,
+        }))
+    }
+
+    pub(crate) fn upstream() -> Self {
+        Self::Upstream(Box::new(UpstreamTap {
+            reader: RequestReader::new(Limits::default()),
+            head: RequestHead::new(),
+            websocket: None,
+        }))
+    }
+}
+
+pub(crate) fn method(verb: Verb) -> Method {
+    match verb {
+        Verb::Get => Method::Get,
+        Verb::Head => Method::Head,
+        Verb::Post => Method::Post,
+    }
+}
+
+/// The number in `x-sim-…`.
+pub(crate) fn number(fields: &wire::Fields, name: &str) -> Option<u64> {
+    std::str::from_utf8(fields.find_str(name)?)
+        .ok()?
+        .parse()
+        .ok()
+}
+
+impl World {
+    /// The proxy wrote these bytes to that link.
+    pub(crate) fn tap(&mut self, l: usize, bytes: &[u8]) {
+        let mut tap = std::mem::replace(&mut self.taps[l], Tap::upstream());
+        match &mut tap {
+            Tap::Client(tap) => self.tap_client(tap, bytes),
+            Tap::Upstream(tap) => self.tap_upstream(l, tap, bytes),
+        }
+        self.taps[l] = tap;
+    }
+
+    fn tap_client(&mut self, tap: &mut ClientTap, mut bytes: &[u8]) {
+        if tap.tunnel {
+            return;
+        }
+        loop {
+            if tap.active.is_none() {
+                if bytes.is_empty() {
+                    return;
+                }
+                let id = tap.asked.pop_front().expect("a response follows a request");
+                let spec = &self.specs[id as usize];
+                tap.reader.expect(method(spec.verb), spec.websocket());
+                tap.active = Some(id);
+            }
+            let id = tap.active.expect("set above") as usize;
+            match tap
+                .reader
+                .next(&mut bytes, &mut tap.head)
+                .expect("the proxy speaks HTTP")
+            {
+                None => return,
+                Some(Event::Head) => {
+                    let track = &mut self.tracks[id];
+                    track.answers += 1;
+                    assert_eq!(track.answers, 1, "one response per request: {id}");
+                    let fields = &tap.head.fields;
+                    assert!(fields.find_str("x-request-id").is_some(), "no x-request-id");
+                    let ours = fields.find_str("x-sim-served").is_none();
+                    if tap.head.status == 429 && ours {
+                        assert_eq!(track.hits, 0, "429 after an upstream had request {id}");
+                        assert!(fields.find_str("retry-after-ms").is_some());
+                    }
+                    if tap.head.status == 101 {
+                        tap.tunnel = true;
+                        return;
+                    }
+                }
+                Some(Event::Data(data)) => {
+                    let track = &mut self.tracks[id];
+                    track.committed |= data.iter().any(|b| !matches!(b, b':' | b'\n'));
+                }
+                Some(Event::End) => tap.active = None,
+                Some(Event::Interim | Event::Trailers(_)) => {}
+            }
+        }
+    }
+
+    fn tap_upstream(&mut self, l: usize, tap: &mut UpstreamTap, mut bytes: &[u8]) {
+        loop {
+            if let Some(id) = tap.websocket
+                && !tap.reader.in_body()
+            {
+                let early = !bytes.is_empty() && !self.links[l].upgraded;
+                assert!(
+                    !early,
+                    "client bytes of request {id} went upstream before the 101"
+                );
+                return;
+            }
+            match tap
+                .reader
+                .next(&mut bytes, &mut tap.head)
+                .expect("the proxy speaks HTTP")
+            {
+                None => return,
+                Some(Event::Head) => {
+                    let id = number(&tap.head.fields, "x-sim-id").expect("our request");
+                    let track = &mut self.tracks[id as usize];
+                    track.hits += 1;
+                    assert!(
+                        !track.committed,
+                        "request {id} went upstream again after commit"
+                    );
+                    let most = self.mood.attempts_max + 1;
+                    assert!(
+                        track.hits <= most,
+                        "request {id} went upstream {} times",
+                        track.hits
+                    );
+                    let link = &mut self.links[l];
+                    assert!(
+                        link.serving.is_none() || link.done_serving(),
+                        "two at a time"
+                    );
+                    link.serving = Some(id);
+                    link.answered_whole = false;
+                    tap.websocket = tap.head.websocket.then_some(id);
+                    self.trace
+                        .line(self.now, || format!("request {id} goes to link {l}"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The engine is being told that this client is gone (or half gone).
+    pub(crate) fn note_gone(&mut self, l: usize, whole: bool) {
+        if !whole && self.links[l].listener == plan::HALF_CLOSE {
+            return;
+        }
+        if let Tap::Client(tap) = &self.taps[l] {
+            self.gone.extend(tap.active.iter().chain(&tap.asked));
+        }
+    }
+
+    /// What must hold between turns.
+    pub(crate) fn watch(&mut self, w: usize) {
+        for link in self
+            .links
+            .iter()
+            .filter(|l| l.worker == w && l.conn.is_some())
+        {
+            assert!(
+                !(link.rst.is_some() && !link.listed),
+                "a dead connection was kept"
+            );
+            if let Some(id) = link.serving
+                && self.gone.contains(&id)
+            {
+                assert!(
+                    link.done_serving(),
+                    "the client of request {id} is gone, its engine works"
+                );
+            }
+        }
+        if self.turns % 16 == 0 {
+            let census = self.nodes[w].engine.census();
+            assert_eq!(
+                (census.grants, census.resumed),
+                (0, 0),
+                "left between turns"
+            );
+            assert!(census.spares <= 64 && census.spare_exchanges <= 256);
+            assert!(census.stash_bytes_max <= 2 * engine::limits::READ_BYTES);
+            for room in self.shared.rooms() {
+                let view = room.snapshot(self.now);
+                assert!(
+                    view.depth <= view.capacity.max(16),
+                    "{} waiters",
+                    view.depth
+                );
+                for endpoint in view.endpoints {
+                    assert!(endpoint.in_flight <= endpoint.concurrency, "{endpoint:?}");
+                }
+            }
+        }
+    }
+
+    pub(crate) fn record(&mut self, record: &Record) {
+        let id = record.fields.iter().find(|(name, _)| name == b"x-sim-id");
+        let Some((_, id)) = id else { return };
+        let id: usize = std::str::from_utf8(id)
+            .expect("digits")
+            .parse()
+            .expect("a number");
+        let track = &mut self.tracks[id];
+        track.records += 1;
+        track.flag = record.flag;
+        track.logged_status = record.status;
+        self.trace.note(u64::from(record.status));
+        self.trace.line(self.now, || {
+            format!(
+                "request {id} is over: {} {} {}",
+                record.status, record.flag, record.detail
+            )
+        });
+    }
+
+    /// What must hold when nothing is left to happen.
+    pub(crate) fn judge(&self) {
+        for client in &self.clients {
+            assert!(client.done(), "a client waits for ever: {}", client.state());
+        }
+        for node in &self.nodes {
+            let census = node.engine.census();
+            let left = (census.exchanges, census.clients, census.upstreams_busy);
+            assert_eq!(left, (0, 0, 0), "{census:?}");
+            assert_eq!(
+                (census.upstreams_idle, census.sources),
+                (0, 0),
+                "{census:?}"
+            );
+            if self.ending == Ending::Drain {
+                assert!(node.engine.drained(), "{census:?}");
+            }
+        }
+        assert_eq!(
+            self.shared.held_bytes.held(),
+            0,
+            "held bytes were not returned"
+        );
+        for room in self.shared.rooms() {
+            let view = room.snapshot(self.now);
+            assert!(room.quiet(), "permits were not returned: {view:?}");
+            assert_eq!(
+                view.permits_lost_total, 0,
+                "permits came back through the net"
+            );
+        }
+        for (id, track) in self.tracks.iter().enumerate() {
+            self.judge_one(id, track);
+        }
+    }
+
+    fn judge_one(&self, id: usize, track: &Track) {
+        let spec = &self.specs[id];
+        let said = || format!("request {id}: {track:?} {spec:?}");
+        assert!(track.records <= 1, "{}", said());
+        let headless = spec.garbage || track.local && track.status == 408;
+        if track.hits > 0 || track.answers > 0 && !headless {
+            assert_eq!(track.records, 1, "{}", said());
+        }
+        if track.complete && track.records == 1 {
+            assert_eq!(track.status, track.logged_status, "{}", said());
+            assert_eq!(
+                track.local && track.status >= 400,
+                !track.flag.is_empty(),
+                "{}",
+                said()
+            );
+            assert!(track.local || track.whole, "{}", said());
+        }
+        if track.cut && !track.gone && track.records == 1 {
+            assert!(!track.flag.is_empty(), "{}", said());
+        }
+    }
+}
