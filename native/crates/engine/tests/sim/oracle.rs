@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use engine::exchange::log::Record;
+use engine::output::Output;
 use wire::h1::{Event, RequestReader, ResponseReader};
 use wire::{Limits, Method, RequestHead, ResponseHead};
 
@@ -270,11 +271,13 @@ impl World {
     }
 
     /// What must hold when nothing is left to happen.
-    pub(crate) fn judge(&self) {
+    pub(crate) fn judge(&mut self) {
         for client in &self.clients {
             assert!(client.done(), "a client waits for ever: {}", client.state());
         }
-        for node in &self.nodes {
+        for node in &mut self.nodes {
+            let output = node.engine.poll();
+            assert!(matches!(output, Output::Wait(None)), "{output:?} is left");
             let census = node.engine.census();
             let left = (census.exchanges, census.clients, census.upstreams_busy);
             assert_eq!(left, (0, 0, 0), "{census:?}");
