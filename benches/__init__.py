@@ -1,0 +1,1 @@
+"""Measurements: proxies side by side, and the acceptance bars with their figures."""

@@ -1,0 +1,1 @@
+"""The acceptance bars: one script each, run alone or all together."""

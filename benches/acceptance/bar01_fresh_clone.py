@@ -4,7 +4,6 @@ The clone is of the committed tree. Downloads of crates and wheels come from thi
 where it has them; the build itself starts from nothing.
 """
 
-import _path
 import os
 import re
 import select
@@ -12,10 +11,12 @@ import signal
 import subprocess
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
+import _path
+
 from benches.harness.acceptance import main
+from benches.harness.processes import get
 from benches.harness.verdict import OUT, Bar
 
 TITLE = "make demo and make test from a fresh clone"
@@ -28,9 +29,7 @@ LIMIT_S = 900.0
 def environment() -> dict[str, str]:
     """The environment of somebody who has just cloned: nothing of ours in it."""
     dropped = ("VIRTUAL_ENV", "PYTHONPATH", "CARGO_TARGET_DIR", "MAKEFLAGS", "FP_", "PYO3_")
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(dropped)
-    }
+    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
 
 
 def clone(place: Path) -> Path:
@@ -48,8 +47,13 @@ def timed(root: Path, log: Path, *command: str) -> tuple[int, float]:
     began = time.monotonic()
     with log.open("wb") as out:
         done = subprocess.run(
-            command, cwd=root, env=environment(), stdout=out, stderr=out,
-            stdin=subprocess.DEVNULL, check=False,
+            command,
+            cwd=root,
+            env=environment(),
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
     return done.returncode, time.monotonic() - began
 
@@ -60,8 +64,12 @@ class Demo:
     def __init__(self, root: Path) -> None:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            ["make", "demo"], cwd=root, env={**environment(), "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            ["make", "demo"],
+            cwd=root,
+            env={**environment(), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         self.text = ""
@@ -115,10 +123,10 @@ def measure(bar: Bar) -> None:
         bar.add("make demo, built: first token on the screen", first, "<=", START_S, unit="s")
         demo.wait_for(r"curl [^\n]*\n(?s:.)*Ctrl-C", 20.0)
         bar.fact("its curl line works", curl_works(demo.text))
-        url = re.search(r"http://[\d.]+:\d+", demo.text)
+        url = re.search(r"http://([\d.]+:\d+)", demo.text)
         if url:
-            with urllib.request.urlopen(f"{url.group(0)}/v1/models", timeout=5) as answer:
-                bar.fact("its gateway lists models", answer.status == 200)
+            status, _ = get(url.group(1), "/v1/models")
+            bar.fact("its gateway lists models", status == 200)
         demo.end()
         (OUT / "bar01-demo.log").write_text(demo.text)
         if bar.quick:

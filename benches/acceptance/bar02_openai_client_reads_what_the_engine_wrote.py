@@ -44,11 +44,15 @@ def through_program(bar: Bar, chat: Tap, embeddings: Tap, loop: str) -> None:
 
 def measure(bar: Bar) -> None:
     """All checks, by worker threads and inline."""
-    with smollm2.running() as chat_engine, smollm2.running(embedding=True) as embedding_engine:
-        with Tap(chat_engine) as chat, Tap(embedding_engine) as embeddings:
-            through_serve(bar, chat, embeddings)
-            for loop in ("uvloop", "asyncio"):
-                through_program(bar, chat, embeddings, loop)
+    with (
+        smollm2.running() as chat_engine,
+        smollm2.running(embedding=True) as embedding_engine,
+        Tap(chat_engine) as chat,
+        Tap(embedding_engine) as embeddings,
+    ):
+        through_serve(bar, chat, embeddings)
+        for loop in ("uvloop", "asyncio"):
+            through_program(bar, chat, embeddings, loop)
 
 
 if __name__ == "__main__":

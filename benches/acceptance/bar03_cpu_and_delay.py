@@ -46,7 +46,9 @@ def delays(bar: Bar, result: Result) -> None:
     for name in (OURS, "relay"):
         for figure in ("delay_p50_us", "delay_p99_us", "delay_p999_us"):
             if table.has(name):
-                bar.add(f"{result.scenario}: {name} {figure}", table.estimate(name, figure), unit="us")
+                bar.add(
+                    f"{result.scenario}: {name} {figure}", table.estimate(name, figure), unit="us"
+                )
 
 
 def saved_by_unix(bar: Bar, result: Result) -> None:
@@ -71,8 +73,11 @@ def calls(bar: Bar, result: Result) -> None:
     """System calls for each unit; reported."""
     for name, counts in result.syscalls.items():
         named = ", ".join(f"{call} {count:.2f}" for call, count in list(counts.items())[:5])
-        bar.add(f"{result.scenario}: system calls a {result.unit}, {name}",
-                sum(counts.values()), note=named)
+        bar.add(
+            f"{result.scenario}: system calls a {result.unit}, {name}",
+            sum(counts.values()),
+            note=named,
+        )
 
 
 def measure(bar: Bar) -> None:
@@ -80,13 +85,14 @@ def measure(bar: Bar) -> None:
     for name in ("unary", "streams", "streams_aligned"):
         scenario = SCENARIOS[name]
         bar.say(scenario.title)
-        result = compare(
-            scenario, CONTENDERS + OVER_UNIX, rounds(bar), calls=True, say=bar.say
-        )
+        result = compare(scenario, CONTENDERS + OVER_UNIX, rounds(bar), calls=True, say=bar.say)
         result.save()
         print(text(result), flush=True)
-        bar.data[name] = {"samples": result.table.samples, "syscalls": result.syscalls,
-                          "versions": result.versions}
+        bar.data[name] = {
+            "samples": result.table.samples,
+            "syscalls": result.syscalls,
+            "versions": result.versions,
+        }
         ratios(bar, result)
         if result.unit == "token":
             delays(bar, result)

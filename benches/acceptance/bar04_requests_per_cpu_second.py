@@ -29,8 +29,13 @@ def measure(bar: Bar) -> None:
                 found = result.table.ratio(peer, "fastproxy", "cpu_us")
                 bar.add(f"{name}: requests per CPU-second / {peer}", found, ">=", limit)
             else:
-                bar.add(f"{name}: requests per CPU-second / {peer}", None, ">=", limit,
-                        note="not installed")
+                bar.add(
+                    f"{name}: requests per CPU-second / {peer}",
+                    None,
+                    ">=",
+                    limit,
+                    note="not installed",
+                )
 
 
 if __name__ == "__main__":

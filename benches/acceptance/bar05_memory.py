@@ -1,7 +1,8 @@
 """Bar 5: memory of the idle process, of an idle connection, of a live stream."""
 
-import _path  # noqa: F401
 import time
+
+import _path  # noqa: F401
 
 from benches.harness import cpu, crowd, native
 from benches.harness.acceptance import main
@@ -16,6 +17,13 @@ IDLE_MB = 60.0
 CONNECTION_KIB = 8.0
 STREAM_KIB = 16.0
 
+ENGINE = {
+    "unary_us": 0,
+    "slots": 0,
+    "gap_us": 1_000_000,
+    "first_token_us": 1_000,
+    "steps": "staggered",
+}
 NEEDS = Needs(concurrency=20_000, connections=20_000)
 
 
@@ -50,7 +58,9 @@ def connections(bar: Bar, engine: native.Engine, *, used: bool) -> None:
             time.sleep(4.0)
             each = (settled(running.pids) - before) / held / 1024
     kind = "after a request each" if used else "never used"
-    bar.add(f"RSS an idle connection, {count} of them {kind}", each, "<=", CONNECTION_KIB, unit="KiB")
+    bar.add(
+        f"RSS an idle connection, {count} of them {kind}", each, "<=", CONNECTION_KIB, unit="KiB"
+    )
 
 
 def streams(bar: Bar, engine: native.Engine) -> None:
@@ -83,14 +93,19 @@ def streams(bar: Bar, engine: native.Engine) -> None:
             reading = Reading.of(loading.report())
     bar.data["streams"] = dict(reading.part["outcomes"])
     each = (highest - before) / max(1, live) / 1024
-    bar.add(f"RSS a live stream, {live} of them at one token a second", each, "<=", STREAM_KIB,
-            unit="KiB", note=f"{reading.count('ok')} ended well")
+    bar.add(
+        f"RSS a live stream, {live} of them at one token a second",
+        each,
+        "<=",
+        STREAM_KIB,
+        unit="KiB",
+        note=f"{reading.count('ok')} ended well",
+    )
 
 
 def measure(bar: Bar) -> None:
     """All of it, each with a fresh process."""
-    with native.engine(unary_us=0, slots=0, gap_us=1_000_000, first_token_us=1000,
-                       steps="staggered") as engine:
+    with native.engine(ENGINE) as engine:
         idle_process(bar, engine)
         connections(bar, engine, used=False)
         connections(bar, engine, used=True)

@@ -62,13 +62,13 @@ def _within_max_wait(reading: Reading) -> float:
     """Share of the good answers whose first token came within `max_wait` and its own time."""
     limit_us = MAX_WAIT_S * 1e6 + 10 * FIRST_US
     below = [share for share, us in reading.part["first_token"]["curve"] if us <= limit_us]
-    return max(below, default=0.0)
+    return float(max(below, default=0.0))
 
 
 def _ended_good(series: list[Json], start: int, seconds: int) -> float:
     """Good answers a second that ended in the overload, its first second left out."""
     ended = [row["good"] for row in series if start + 1 <= row["second"] < start + seconds]
-    return sum(ended) / max(1, len(ended))
+    return float(sum(ended)) / max(1, len(ended))
 
 
 def overload(bar: Bar, address: str, per_second: float, times: int) -> None:
@@ -85,21 +85,40 @@ def overload(bar: Bar, address: str, per_second: float, times: int) -> None:
     report = native.load(load(address, phases, seed=times))
     parts = Reading.parts(report)
     bar.data[f"{times}C"] = {
-        name: {"outcomes": part.part["outcomes"], "good_per_s": part.part["good_per_s"],
-               "offered_per_s": part.part["offered_per_s"], "statuses": part.part["statuses"]}
+        name: {
+            "outcomes": part.part["outcomes"],
+            "good_per_s": part.part["good_per_s"],
+            "offered_per_s": part.part["offered_per_s"],
+            "statuses": part.part["statuses"],
+        }
         for name, part in parts.items()
     }
     over = parts["over"]
     good = _ended_good(report["series"], WARM_S + seconds, seconds) * _within_max_wait(over)
     label = f"{times}C"
-    bar.add(f"{label}: goodput / C", good / per_second, ">=", GOODPUT,
-            note=f"{over.part['offered_per_s']:.0f} a second offered, {good:.0f} good")
-    bar.add(f"{label}: 429 within, P99", over.us("shed_latency", "p99") / 1000, "<=", SHED_MS,
-            unit="ms", note=f"{over.count('shed')} of them")
+    bar.add(
+        f"{label}: goodput / C",
+        good / per_second,
+        ">=",
+        GOODPUT,
+        note=f"{over.part['offered_per_s']:.0f} a second offered, {good:.0f} good",
+    )
+    bar.add(
+        f"{label}: 429 within, P99",
+        over.us("shed_latency", "p99") / 1000,
+        "<=",
+        SHED_MS,
+        unit="ms",
+        note=f"{over.count('shed')} of them",
+    )
     failed = sum(part.count("failed") for part in parts.values())
     bar.add(f"{label}: other errors in all phases", failed, "==", 0)
-    bar.add(f"{label}: 429 with Retry-After", over.count("shed_with_retry_after")
-            / max(1, over.count("shed")), "==", 1.0)
+    bar.add(
+        f"{label}: 429 with Retry-After",
+        over.count("shed_with_retry_after") / max(1, over.count("shed")),
+        "==",
+        1.0,
+    )
     ratio = parts["after"].us("first_token", "p50") / parts["before"].us("first_token", "p50")
     bar.add(f"{label}: P50 first token 5 s after / before", ratio, "<=", FIRST_TOKEN_RATIO)
     bar.add(f"{label}: refusals 5 s after", parts["after"].count("shed"), "==", 0)
@@ -109,10 +128,15 @@ def overload(bar: Bar, address: str, per_second: float, times: int) -> None:
 
 def measure(bar: Bar) -> None:
     """Capacity, then 2C, 5C and 10C; then the cost of a refusal."""
-    engine_options = {"slots": SLOTS, "gap_us": GAP_US, "first_token_us": FIRST_US,
-                      "tokens": TOKENS, "steps": "staggered"}
+    engine_options: Json = {
+        "slots": SLOTS,
+        "gap_us": GAP_US,
+        "first_token_us": FIRST_US,
+        "tokens": TOKENS,
+        "steps": "staggered",
+    }
     with (
-        native.engine(**engine_options) as engine,
+        native.engine(engine_options) as engine,
         PEERS["fastproxy"]().running([engine.address], NEEDS) as running,
     ):
         per_second = capacity(running.address)
@@ -128,10 +152,12 @@ def shed_cost(bar: Bar) -> None:
     bar.data["shed"] = table.samples
     for name in table.samples:
         bar.add(f"CPU of a {name}", table.estimate(name, "cpu_us"), unit="us")
-    bar.add("a refusal / a served unary request", table.ratio("refusal", "request", "cpu_us"),
-            "<=", 0.6)
-    bar.add("a refusal / a stream of 60 tokens", table.ratio("refusal", "stream", "cpu_us"),
-            "<=", 0.02)
+    bar.add(
+        "a refusal / a served unary request", table.ratio("refusal", "request", "cpu_us"), "<=", 0.6
+    )
+    bar.add(
+        "a refusal / a stream of 60 tokens", table.ratio("refusal", "stream", "cpu_us"), "<=", 0.02
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Bar 7: clients that leave, at every point of a request's life and in every way."""
 
-import _path  # noqa: F401
 import json
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import _path  # noqa: F401
 
 from benches.harness import native
 from benches.harness.acceptance import main
@@ -20,6 +21,7 @@ TITLE = "clients gone: no orphan upstream, every permit back, one record each"
 CLIENTS = 10_000
 PHASES = ["head", "body", "queue", "before_token", "mid_event"]
 KINDS = ["rst", "fin", "half_close"]
+ENGINE = {"slots": 0, "gap_us": 5_000, "first_token_us": 20_000, "steps": "staggered"}
 CONCURRENCY = 48
 PERMITS = 24
 """Half of the clients are being served and half wait in the channel."""
@@ -114,7 +116,7 @@ def all_ways(bar: Bar, engine: native.Engine, count: int) -> None:
 def measure(bar: Bar) -> None:
     """All at once, then each point and way by itself to see which one fails."""
     count = int(scaled(CLIENTS, 1500))
-    with native.engine(slots=0, gap_us=5_000, first_token_us=20_000, steps="staggered") as engine:
+    with native.engine(ENGINE) as engine:
         all_ways(bar, engine, count)
         for phase in PHASES:
             for kind in KINDS:

@@ -1,14 +1,14 @@
 """Bar 8: an engine killed in the middle of streams, and a configuration replaced under load."""
 
-import _path  # noqa: F401
 import contextlib
 import os
 import signal
 import threading
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
+import _path  # noqa: F401
 import openai
 
 from benches.harness import native
@@ -25,6 +25,7 @@ TITLE = "200 kills of an engine mid-stream; 1,000 reloads under load"
 KILLS = 200
 RELOADS = 1000
 TOKENS = 200
+CALM = {"slots": 0, "gap_us": 10_000, "first_token_us": 10_000, "unary_us": 1_000}
 ENGINE = {"slots": 0, "gap_us": 2_000, "first_token_us": 1_000, "steps": "staggered"}
 
 
@@ -35,7 +36,9 @@ def ask_client(address: str, seen: Counter[str], started: threading.Event) -> No
     )
     try:
         stream = api.chat.completions.create(
-            model="sim", stream=True, max_tokens=TOKENS,
+            model="sim",
+            stream=True,
+            max_tokens=TOKENS,
             messages=[{"role": "user", "content": "hi"}],
         )
         for count, _ in enumerate(stream):
@@ -43,7 +46,7 @@ def ask_client(address: str, seen: Counter[str], started: threading.Event) -> No
                 started.set()
     except openai.APIError as error:
         seen[f"raised {type(error).__name__}"] += 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not clean
         seen[f"unclean: {type(error).__name__}: {error}"] += 1
     else:
         seen["ended without an error"] += 1
@@ -53,7 +56,7 @@ def ask_client(address: str, seen: Counter[str], started: threading.Event) -> No
 
 def one_kill(running: Running, port: int, seen: Counter[str]) -> Ended:
     """Start the engine, let two streams run, kill it; how the raw one ended."""
-    with native.engine(port=port, **ENGINE) as engine:
+    with native.engine(ENGINE, port=port) as engine:
         started = threading.Event()
         official = threading.Thread(
             target=ask_client, args=(running.address, seen, started), daemon=True
@@ -76,7 +79,7 @@ def kills(bar: Bar) -> None:
     port = free_port()
     seen: Counter[str] = Counter()
     found: Counter[str] = Counter()
-    with native.engine(port=port, **ENGINE) as first:
+    with native.engine(ENGINE, port=port) as first:
         running_block = PEERS["fastproxy"]().running([first.address])
         running = running_block.__enter__()
     try:
@@ -93,8 +96,12 @@ def kills(bar: Bar) -> None:
     bar.data["kills"] = {"raw": dict(found), "sdk": dict(seen)}
     bar.add("killed streams", found["200"], "==", count, note=dict_text(found))
     bar.add("truncated streams that look complete", found["looks complete"], "==", 0)
-    bar.add("truncated streams whose chunked body was terminated",
-            found["chunked body terminated"], "==", 0)
+    bar.add(
+        "truncated streams whose chunked body was terminated",
+        found["chunked body terminated"],
+        "==",
+        0,
+    )
     bar.add("truncated streams with an error event", found["error event"], "==", count)
     bar.add("truncated streams of whole events only", found["whole events only"], "==", count)
     clean = sum(times for how, times in seen.items() if how.startswith("raised"))
@@ -130,7 +137,7 @@ class Scraper:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "Scraper":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -156,7 +163,8 @@ def _rewrite(running: Running, number: int) -> None:
     """A configuration that differs each time."""
     config = running.config
     if config is None:
-        raise RuntimeError("this proxy has no file")
+        msg = "this proxy has no file"
+        raise RuntimeError(msg)
     lines = [
         f"    channel: {{max_wait: {2 + number % 5}s}}" if line.startswith("    channel:") else line
         for line in config.read_text().splitlines()
@@ -178,20 +186,25 @@ def _wait_generation(running: Running, least: int, seconds: float = 5.0) -> int:
 def reloads(bar: Bar) -> None:
     """By signal and by the admin API in turn, under unary load and streams."""
     count = int(scaled(RELOADS, 60))
-    unary = {"mode": {"kind": "concurrency", "connections": 16},
-             "body": model_body(size=1024, stream=False, tokens=1)}
-    streams = {"mode": {"kind": "streams", "streams": 50, "tokens": 60},
-               "body": model_body(size=512, stream=True)}
+    unary = {
+        "mode": {"kind": "concurrency", "connections": 16},
+        "body": model_body(size=1024, stream=False, tokens=1),
+    }
+    streams = {
+        "mode": {"kind": "streams", "streams": 50, "tokens": 60},
+        "body": model_body(size=512, stream=True),
+    }
     with (
-        native.engine(slots=0, gap_us=10_000, first_token_us=10_000, unary_us=1000) as engine,
+        native.engine(CALM) as engine,
         PEERS["fastproxy"]().running([engine.address]) as running,
         Scraper(running.admin or "") as scraper,
     ):
         common = {"targets": [running.address], "duration_s": 3600.0, "drain_s": 10.0}
         started = int(admin_get(running.admin or "", "/endpoints")["generation"])
-        with native.loading({**common, **unary}) as first, native.loading(
-            {**common, **streams}
-        ) as second:
+        with (
+            native.loading({**common, **unary}) as first,
+            native.loading({**common, **streams}) as second,
+        ):
             time.sleep(1.0)
             for number in range(count):
                 before = int(admin_get(running.admin or "", "/endpoints")["generation"])
@@ -207,10 +220,20 @@ def reloads(bar: Bar) -> None:
     for name, report in zip(("unary requests", "streams"), reports, strict=True):
         total = report["total"]
         bar.data[name] = {"outcomes": total["outcomes"], "offered": total["offered"]}
-        bar.add(f"{name} that failed", total["failed"] + total["shed"], "==", 0,
-                note=f"{total['good']} good")
-    bar.add("counters that fell", len(scraper.fallen), "==", 0,
-            note=f"{scraper.scrapes} scrapes; {scraper.fallen[:2]}")
+        bar.add(
+            f"{name} that failed",
+            total["failed"] + total["shed"],
+            "==",
+            0,
+            note=f"{total['good']} good",
+        )
+    bar.add(
+        "counters that fell",
+        len(scraper.fallen),
+        "==",
+        0,
+        note=f"{scraper.scrapes} scrapes; {scraper.fallen[:2]}",
+    )
 
 
 def measure(bar: Bar) -> None:

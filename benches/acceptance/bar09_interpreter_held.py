@@ -1,12 +1,13 @@
 """Bar 9: the interpreter held by a C call that sleeps, half of the time, while tokens flow."""
 
-import _path  # noqa: F401
 import contextlib
 from collections.abc import Iterator
 
+import _path  # noqa: F401
+
 from benches.harness import embedded, native
 from benches.harness.acceptance import main, rounds
-from benches.harness.reading import Reading, Unmeasured
+from benches.harness.reading import Reading, UnmeasuredError
 from benches.harness.rounds import Sample, interleave
 from benches.harness.verdict import Bar
 from benches.peers import PEERS
@@ -20,7 +21,7 @@ EVERY_MS = 400
 LATEST_MS = 50.0
 P99_RATIO = 1.2
 
-KINDS = {
+KINDS: dict[str, dict[str, int]] = {
     "threads": {"workers": 1},
     "threads, held": {"workers": 1, "hold_ms": HOLD_MS, "every_ms": EVERY_MS},
     "inline": {"workers": 0},
@@ -39,7 +40,7 @@ def proxy(kind: str, engine: native.Engine) -> Iterator[str]:
         with PEERS[RELAY]().running([engine.address]) as relay:
             yield relay.address
     else:
-        with embedded.running([engine.address], **KINDS[kind]) as (address, _):
+        with embedded.running([engine.address], None, **KINDS[kind]) as (address, _):
             yield address
 
 
@@ -50,7 +51,8 @@ def one(kind: str, engine: native.Engine) -> Sample:
         load["duration_s"] = scaled(6.0, 2.5)
         reading = Reading.of(native.load(load))
     if reading.count("failed") and kind != "inline, held":
-        raise Unmeasured(f"{kind}: {reading.part['outcomes']}")
+        msg = f"{kind}: {reading.part['outcomes']}"
+        raise UnmeasuredError(msg)
     return {
         "delay_p99_us": reading.us("token_delay", "p99"),
         "delay_max_us": reading.us("token_delay", "max"),
@@ -61,21 +63,32 @@ def one(kind: str, engine: native.Engine) -> Sample:
 
 def measure(bar: Bar) -> None:
     """All four kinds in each round."""
-    with native.engine(**STREAMS_STAGGERED.engine) as engine:
+    with native.engine(STREAMS_STAGGERED.engine) as engine:
         kinds = [*KINDS, RELAY]
         table = interleave(kinds, rounds(bar), lambda kind: one(kind, engine), say=bar.say)
     bar.data["samples"] = table.samples
     latest = max(table.values("threads, held", "delay_max_us")) / 1000
     calm = max(table.values("threads", "delay_max_us")) / 1000
     relay = max(table.values(RELAY, "delay_max_us")) / 1000
-    bar.add("threads: latest token of all rounds while held", latest, "<=", LATEST_MS, unit="ms",
-            note=f"{calm:.1f} ms when not held, {relay:.1f} ms through the relay")
-    bar.add("threads: delay P99 held / not held",
-            table.ratio("threads, held", "threads", "delay_p99_us"), "<=", P99_RATIO)
+    bar.add(
+        "threads: latest token of all rounds while held",
+        latest,
+        "<=",
+        LATEST_MS,
+        unit="ms",
+        note=f"{calm:.1f} ms when not held, {relay:.1f} ms through the relay",
+    )
+    bar.add(
+        "threads: delay P99 held / not held",
+        table.ratio("threads, held", "threads", "delay_p99_us"),
+        "<=",
+        P99_RATIO,
+    )
     for kind in ("inline", "inline, held"):
         for figure in ("delay_p99_us", "delay_max_us"):
-            bar.add(f"{kind}: {figure}", table.estimate(kind, figure), unit="us",
-                    note="for contrast")
+            bar.add(
+                f"{kind}: {figure}", table.estimate(kind, figure), unit="us", note="for contrast"
+            )
 
 
 if __name__ == "__main__":

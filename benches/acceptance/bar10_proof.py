@@ -3,7 +3,6 @@
 `FP_FUZZ_SECONDS`, `FP_SIM_RUNS` change the two long ones; `FP_PROOF=sim,loom` runs only some.
 """
 
-import _path
 import os
 import re
 import subprocess
@@ -11,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import _path
 
 from benches.harness.acceptance import main
 from benches.harness.verdict import OUT, Bar
@@ -47,7 +48,9 @@ def python_passed(text: str) -> int:
 
 def seeds(text: str) -> int:
     """Seeds that the simulator says it ran."""
-    found = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:seeds|runs)", text)]
+    found = [
+        int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:seeds|runs)", text)
+    ]
     return max(found, default=0)
 
 
@@ -56,29 +59,67 @@ def fuzzed(text: str) -> int:
     return len(re.findall(r"^\w+\s+[\d,]+\s+[\d,]+\s+clean$", text, re.MULTILINE))
 
 
-def stages(quick: bool) -> list[Stage]:
+def stages(*, quick: bool) -> list[Stage]:
     """All of them; the quick ones prove less."""
     runs = os.environ.get("FP_SIM_RUNS", "500" if quick else "20000")
     fuzz_s = os.environ.get("FP_FUZZ_SECONDS", "10" if quick else "600")
     targets = len(list((_path.ROOT / "native/fuzz/fuzz_targets").glob("*.rs")))
     return [
-        Stage("invariance", "chunking invariance and linear time (wire)",
-              [*CARGO, "-p", "wire", "--test", "properties", "--test", "linear"], {},
-              rust_passed, 5, "tests"),
-        Stage("verdicts", "verdicts on bad bytes (wire)",
-              [*CARGO, "-p", "wire", "--test", "request_verdicts", "--test", "response_verdicts"],
-              {}, rust_passed, 2, "tests"),
-        Stage("rules", "wire rules as data, over sockets", [*PYTEST, "tests/conformance"], {},
-              python_passed, 50, "tests"),
-        Stage("differential", "differential against h11", [*PYTEST, "tests/differential"], {},
-              python_passed, 1, "tests"),
-        Stage("sim", "simulator: two engines over one shared state",
-              [*CARGO, "-p", "engine", "--release", "--test", "sim", "--", "--nocapture"],
-              {"FASTPROXY_SIM_RUNS": runs}, seeds, int(runs), "seeds"),
+        Stage(
+            "invariance",
+            "chunking invariance and linear time (wire)",
+            [*CARGO, "-p", "wire", "--test", "properties", "--test", "linear"],
+            {},
+            rust_passed,
+            5,
+            "tests",
+        ),
+        Stage(
+            "verdicts",
+            "verdicts on bad bytes (wire)",
+            [*CARGO, "-p", "wire", "--test", "request_verdicts", "--test", "response_verdicts"],
+            {},
+            rust_passed,
+            2,
+            "tests",
+        ),
+        Stage(
+            "rules",
+            "wire rules as data, over sockets",
+            [*PYTEST, "tests/conformance"],
+            {},
+            python_passed,
+            50,
+            "tests",
+        ),
+        Stage(
+            "differential",
+            "differential against h11",
+            [*PYTEST, "tests/differential"],
+            {},
+            python_passed,
+            1,
+            "tests",
+        ),
+        Stage(
+            "sim",
+            "simulator: two engines over one shared state",
+            [*CARGO, "-p", "engine", "--release", "--test", "sim", "--", "--nocapture"],
+            {"FASTPROXY_SIM_RUNS": runs},
+            seeds,
+            int(runs),
+            "seeds",
+        ),
         Stage("loom", "loom on the waiting room", ["make", "loom"], {}, rust_passed, 1, "tests"),
-        Stage("fuzz", f"fuzz targets, {fuzz_s} s each",
-              [sys.executable, "tools/fuzz.py", "--seconds", fuzz_s], {}, fuzzed, targets,
-              "targets clean"),
+        Stage(
+            "fuzz",
+            f"fuzz targets, {fuzz_s} s each",
+            [sys.executable, "tools/fuzz.py", "--seconds", fuzz_s],
+            {},
+            fuzzed,
+            targets,
+            "targets clean",
+        ),
     ]
 
 
@@ -86,16 +127,25 @@ def run(bar: Bar, stage: Stage) -> None:
     """Run one proof; its whole output is kept beside the figures."""
     began = time.monotonic()
     done = subprocess.run(
-        stage.command, cwd=_path.ROOT, env={**os.environ, **stage.env}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        stage.command,
+        cwd=_path.ROOT,
+        env={**os.environ, **stage.env},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     OUT.mkdir(parents=True, exist_ok=True)
     log = OUT / f"bar10-{stage.name}.log"
     log.write_text(done.stdout)
     took = time.monotonic() - began
     count = stage.count(done.stdout) if done.returncode == 0 else 0
-    bar.data[stage.name] = {"command": stage.command, "status": done.returncode, "seconds": took,
-                            "tail": done.stdout[-1500:]}
+    bar.data[stage.name] = {
+        "command": stage.command,
+        "status": done.returncode,
+        "seconds": took,
+        "tail": done.stdout[-1500:],
+    }
     note = f"{took:.0f} s, exit {done.returncode}, {log.name}"
     bar.add(stage.what, count, ">=", stage.least, unit=stage.unit, note=note)
 
@@ -103,7 +153,7 @@ def run(bar: Bar, stage: Stage) -> None:
 def measure(bar: Bar) -> None:
     """Every stage, whatever became of the one before."""
     chosen = [name for name in os.environ.get("FP_PROOF", "").split(",") if name]
-    for stage in stages(bar.quick):
+    for stage in stages(quick=bar.quick):
         if not chosen or stage.name in chosen:
             run(bar, stage)
 

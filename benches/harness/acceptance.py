@@ -41,7 +41,7 @@ def run(number: int, title: str, measure: Callable[[Bar], None], *, pin: bool = 
         measure(bar)
     except KeyboardInterrupt:
         raise
-    except Exception as why:
+    except Exception as why:  # noqa: BLE001 - a bar that breaks is said to be unmeasured
         traceback.print_exc()
         bar.add("the bar ran to its end", None, note=f"{type(why).__name__}: {why}"[:300])
     return bar.finish()

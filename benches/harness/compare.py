@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benches.harness import machine, native, syscalls
-from benches.harness.reading import Reading, Unmeasured
+from benches.harness.reading import Reading, UnmeasuredError
 from benches.harness.results import Result
 from benches.harness.rounds import Sample, interleave
 from benches.peers import PEERS, Peer, Running
-from benches.peers.base import Absent
+from benches.peers.base import AbsentError
 from benches.scenarios.base import Json, Scenario
 
 UNIX = "@unix"
@@ -35,7 +35,8 @@ class Contender:
         """`nginx` or `nginx@unix`."""
         name = label.removesuffix(UNIX)
         if name not in PEERS:
-            raise KeyError(f"no proxy `{name}`; there are {', '.join(PEERS)}")
+            msg = f"no proxy `{name}`; there are {', '.join(PEERS)}"
+            raise KeyError(msg)
         return cls(label, PEERS[name](), label.endswith(UNIX))
 
     def engines(self, engine: native.Engine) -> list[str]:
@@ -50,7 +51,7 @@ def present(labels: Sequence[str], say: Callable[[str], None]) -> dict[str, Cont
         contender = Contender.parse(label)
         try:
             contender.peer.version()
-        except Absent as why:
+        except AbsentError as why:
             say(f"{label} is left out: {why}")
             continue
         if contender.unix and not contender.peer.unix_engines:
@@ -69,14 +70,15 @@ def run_once(scenario: Scenario, contender: Contender, engine: native.Engine) ->
     """One run of one contender, in a process of its own.
 
     Raises:
-        Unmeasured: requests failed.
+        UnmeasuredError: requests failed.
     """
     with contender.peer.running(contender.engines(engine), scenario.needs) as running:
         report = native.load(options(scenario, running))
     reading = Reading.of(report)
     failed = reading.count("failed") + reading.count("shed")
     if failed > FAILED_MAX * max(1, reading.count("good")):
-        raise Unmeasured(f"{contender.label}: {failed} failed: {reading.part['outcomes']}")
+        msg = f"{contender.label}: {failed} failed: {reading.part['outcomes']}"
+        raise UnmeasuredError(msg)
     return reading.sample(scenario.unit)
 
 
@@ -85,7 +87,7 @@ def _patiently(run: Callable[[], Sample], say: Callable[[str], None]) -> Sample:
     for left in range(TRIES - 1, -1, -1):
         try:
             return run()
-        except (Unmeasured, native.LoadFailed, RuntimeError) as why:
+        except (UnmeasuredError, native.LoadError, RuntimeError) as why:
             say(str(why))
             if left == 0:
                 raise
@@ -119,13 +121,11 @@ def compare(
     foreign = machine.wait_until_quiet()
     if foreign > 0.15:
         say(f"others use {foreign:.0%} of a core: figures will be noisy")
-    with native.engine(**scenario.engine) as engine:
+    with native.engine(scenario.engine) as engine:
         table = interleave(
             list(contenders),
             rounds,
-            lambda label: _patiently(
-                lambda: run_once(scenario, contenders[label], engine), say
-            ),
+            lambda label: _patiently(lambda: run_once(scenario, contenders[label], engine), say),
             say=say,
         )
         counted = {}
@@ -133,7 +133,7 @@ def compare(
             for label, contender in contenders.items():
                 try:
                     counted[label] = count_calls(scenario, contender, engine)
-                except (syscalls.Untraceable, RuntimeError) as why:
+                except (syscalls.UntraceableError, RuntimeError) as why:
                     say(f"{label}: system calls not counted: {why}")
     return Result(
         scenario=scenario.name,

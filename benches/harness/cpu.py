@@ -95,5 +95,5 @@ def open_files(pids: Iterable[int]) -> int:
     count = 0
     for pid in pids:
         with contextlib.suppress(OSError):
-            count += len(os.listdir(f"/proc/{pid}/fd"))
+            count += sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     return count

@@ -33,10 +33,12 @@ def _ask(batch: list[socket.socket]) -> None:
     while waiting:
         ready = selector.select(20.0)
         if not ready:
-            raise TimeoutError(f"{waiting} connections got no answer")
+            msg = f"{waiting} connections got no answer"
+            raise TimeoutError(msg)
         for key, _ in ready:
             if not key.fileobj.recv(65536):  # type: ignore[union-attr]
-                raise ConnectionError("closed instead of answered")
+                msg = "closed instead of answered"
+                raise ConnectionError(msg)
             selector.unregister(key.fileobj)
             waiting -= 1
     selector.close()

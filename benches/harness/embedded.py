@@ -1,6 +1,7 @@
 """A proxy inside an asyncio program, in a process of its own: `embedded.py OPTIONS`.
 
-OPTIONS is JSON: `config` (a file), `loop` (`uvloop` or `asyncio`), and `hold_ms` with `every_ms`: the GIL is held so long so often by a C call that sleeps, as a careless extension does.
+OPTIONS is JSON: `config` (a file), `loop` (`uvloop` or `asyncio`), and `hold_ms` with `every_ms`:
+the GIL is held so long so often by a C call that sleeps, as a careless extension does.
 Writes the proxy's address as one line of JSON, then works until it is ended.
 """
 
@@ -29,7 +30,7 @@ from benches.peers.fastproxy import document
 
 @contextlib.contextmanager
 def running(
-    engines: Sequence[str], needs: Needs | None = None, *, workers: int, **options: Any
+    engines: Sequence[str], needs: Needs | None = None, *, workers: int, **options: int | str
 ) -> Iterator[tuple[str, Child]]:
     """Such a program for the length of a block; gives the proxy's address and the process."""
     with tempfile.TemporaryDirectory(prefix="fp-embedded-") as place:
@@ -60,7 +61,8 @@ def _address(child: Child) -> str:
         return str(json.loads(line)["address"])
     except ValueError:
         child.kill()
-        raise StartError(f"the embedding program said {line!r}: {child.tail()}") from None
+        msg = f"the embedding program said {line!r}: {child.tail()}"
+        raise StartError(msg) from None
 
 
 def hold(hold_ms: int, every_ms: int) -> None:
@@ -73,7 +75,7 @@ def hold(hold_ms: int, every_ms: int) -> None:
 
 async def serve(options: dict[str, Any]) -> None:
     """The program: a proxy, and nothing else to do."""
-    import fastproxy
+    import fastproxy  # noqa: PLC0415 - only the child needs it
 
     async with fastproxy.Proxy(options["config"]) as proxy:
         print(json.dumps({"address": str(proxy.address)}), flush=True)
@@ -89,7 +91,7 @@ def main() -> int:
     """Run the program under the event loop asked for."""
     options = json.loads(sys.argv[1])
     if options["loop"] == "uvloop":
-        import uvloop
+        import uvloop  # noqa: PLC0415 - as `import fastproxy`
 
         uvloop.run(serve(options))
     else:

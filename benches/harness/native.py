@@ -31,8 +31,8 @@ def binary() -> str | None:
 
 
 def version() -> str:
-    """Revision of the tree that the tools are of."""
-    return machine.revision()
+    """The tools have no version but the tree's."""
+    return "of this tree"
 
 
 def command(kind: str, options: str) -> list[str]:
@@ -58,15 +58,13 @@ class Engine:
         found: Json = json.loads(body)
         return found
 
-    def inflight(self) -> Any:
-        """What runs in it now."""
-        _, body = get(self.address, "/sim/inflight", timeout=10.0)
-        return json.loads(body)
-
 
 @contextlib.contextmanager
 def engine(
-    *, cores: frozenset[int] | None = None, port: int = 0, **options: Any
+    options: Mapping[str, Any] | None = None,
+    *,
+    cores: frozenset[int] | None = None,
+    port: int = 0,
 ) -> Iterator[Engine]:
     """A simulated engine for the length of a block, on the cores of the load.
 
@@ -76,7 +74,7 @@ def engine(
     with tempfile.TemporaryDirectory(prefix="fp-engine-") as place:
         directory = Path(place)
         listen = [f"127.0.0.1:{port}", f"unix:{directory}/engine.sock"]
-        text = json.dumps({"listen": listen, **options})
+        text = json.dumps({"listen": listen, **(options or {})})
         child = Child(
             command("engine", text),
             cores=set(cores or machine.cores().rest),
@@ -106,11 +104,12 @@ def _addresses(child: Child, count: int) -> list[str]:
             found.append(line.rpartition(" on ")[2])
         elif not line:
             child.kill()
-            raise StartError(f"the engine said no address: {child.tail()}")
+            msg = f"the engine said no address: {child.tail()}"
+            raise StartError(msg)
     return found
 
 
-class LoadFailed(RuntimeError):
+class LoadError(RuntimeError):
     """The load generator could not run; the text says why."""
 
 
@@ -120,7 +119,7 @@ def load(
     """Run one load to its end, on the cores of the load; returns its report.
 
     Raises:
-        LoadFailed: it could not run. Failed requests are not that: they are in the report.
+        LoadError: it could not run. Failed requests are not that: they are in the report.
     """
     with loading(options, cores=cores) as running:
         return running.report(timeout)
@@ -137,7 +136,7 @@ class Loading:
         """Wait for its end; returns its report."""
         status = self.child.process.wait(timeout)
         if status:
-            raise LoadFailed(self.child.tail())
+            raise LoadError(self.child.tail())
         found: Json = json.loads(self.path.read_text())
         return found
 

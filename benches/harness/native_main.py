@@ -1,4 +1,4 @@
-"""Main of the processes that hold one native tool: `native_main.py engine|relay|load OPTIONS [FILE]`.
+"""Main of a process with one native tool: `native_main.py engine|relay|load OPTIONS [FILE]`.
 
 An engine or a relay writes its addresses as one line of JSON, then works until it is ended; a load
 writes its report to FILE, also when SIGINT cuts it short.

@@ -21,7 +21,7 @@ class StartError(RuntimeError):
 
 
 def raise_nofile() -> int:
-    """Raise this process's limit of open files as far as the system lets us; children inherit it."""
+    """Raise this process's limit of open files as far as allowed; children inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (NOFILE, max(hard, NOFILE)))
@@ -87,7 +87,7 @@ def descendants(pid: int) -> list[int]:
 class Child:
     """A child process in a group of its own, pinned to a set of cores."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as Popen
         self,
         argv: Sequence[str],
         *,
@@ -129,7 +129,9 @@ class Child:
             return self.log.read_text(errors="replace")[-characters:]
         return ""
 
-    def wait_http(self, address: str, path: str, *, seconds: float = 30.0, below: int = 500) -> None:
+    def wait_http(
+        self, address: str, path: str, *, seconds: float = 30.0, below: int = 500
+    ) -> None:
         """Wait until a GET is answered with a status under `below`.
 
         Raises:
@@ -150,7 +152,8 @@ class Child:
                     return
                 last = f"status {status}"
             time.sleep(0.03)
-        raise StartError(f"{self.name} not ready after {seconds} s ({last}): {self.tail()}")
+        msg = f"{self.name} not ready after {seconds} s ({last}): {self.tail()}"
+        raise StartError(msg)
 
     def kill(self) -> None:
         """SIGKILL, at once."""
@@ -164,10 +167,8 @@ class Child:
         if self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
 

@@ -46,8 +46,12 @@ class Stream:
         host, _, port = address.rpartition(":")
         self.sock = socket.create_connection((host, int(port)), timeout=20.0)
         body = json.dumps(
-            {"model": MODEL, "stream": True, "max_tokens": tokens,
-             "messages": [{"role": "user", "content": "hi"}]}
+            {
+                "model": MODEL,
+                "stream": True,
+                "max_tokens": tokens,
+                "messages": [{"role": "user", "content": "hi"}],
+            }
         ).encode()
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\n"

@@ -9,7 +9,7 @@ Json = Mapping[str, Any]
 DELAYS = ("p50", "p90", "p99", "p999")
 
 
-class Unmeasured(RuntimeError):
+class UnmeasuredError(RuntimeError):
     """The run cannot be believed: too many failures, or nothing happened."""
 
 
@@ -67,10 +67,11 @@ class Reading:
         """The figures of one round; the CPU time comes first.
 
         Raises:
-            Unmeasured: there was nothing to divide by.
+            UnmeasuredError: there was nothing to divide by.
         """
         if not self.units(unit):
-            raise Unmeasured(f"no {unit} was seen")
+            msg = f"no {unit} was seen"
+            raise UnmeasuredError(msg)
         kind = "token_delay" if unit == "token" else "latency"
         found = {
             "cpu_us": self.cpu_us(unit),

@@ -1,8 +1,9 @@
 """Results of interleaved rounds as they are kept: one JSON file for each scenario."""
 
-import datetime
+import datetime as dt
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Result:
     """System calls for each unit, by name."""
     machine: dict[str, Any] = field(default_factory=machine.as_dict)
     taken: str = field(
-        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        default_factory=lambda: dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     )
     command: str = field(default_factory=lambda: " ".join(sys.argv))
     foreign_load: float = 0.0
@@ -66,8 +67,11 @@ class Result:
 
 def text(result: Result) -> str:
     """A table for the terminal and for Markdown."""
-    delays = [name for name in ("delay_p50_us", "delay_p99_us", "delay_p999_us") if
-              name in result.figures()]
+    delays = [
+        name
+        for name in ("delay_p50_us", "delay_p99_us", "delay_p999_us")
+        if name in result.figures()
+    ]
     head = ["contender", "version", f"CPU us a {result.unit}", "user", "per CPU second"]
     head += [f"{BASE} / it", *[name.replace("_us", " us").replace("_", " ") for name in delays]]
     head += ["calls"] if result.syscalls else []
@@ -81,7 +85,7 @@ def _line(cells: list[str], widths: list[int]) -> str:
     return "| " + " | ".join(cell.ljust(at) for cell, at in zip(cells, widths, strict=True)) + " |"
 
 
-def _row(result: Result, name: str, delays: list[str]) -> list[str]:
+def _row(result: Result, name: str, delays: Sequence[str]) -> list[str]:
     table = result.table
     cpu = table.estimate(name, "cpu_us")
     share = table.estimate(name, "user_share").median if "user_share" in result.figures() else 0.0

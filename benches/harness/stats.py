@@ -31,7 +31,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     worth.
     """
     if not values:
-        raise ValueError("no values to estimate from")
+        msg = "no values to estimate from"
+        raise ValueError(msg)
     ordered = sorted(values)
     count = len(ordered)
     outside, coverage = 0, _coverage(count, 0)
@@ -51,13 +52,14 @@ def estimate(values: Sequence[float]) -> Estimate:
 def _coverage(count: int, outside: int) -> float:
     """Chance that the median lies between the values of rank `outside` from each end."""
     tail = sum(math.comb(count, index) for index in range(outside + 1))
-    return 1.0 - 2.0 * tail / 2**count
+    return 1.0 - math.ldexp(tail, 1 - count)
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     """Median of paired per-round ratios: round i of ours over round i of theirs."""
     if len(ours) != len(theirs):
-        raise ValueError("rounds are not paired")
+        msg = "rounds are not paired"
+        raise ValueError(msg)
     return estimate([our / their for our, their in zip(ours, theirs, strict=True)])
 
 

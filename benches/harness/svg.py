@@ -1,6 +1,7 @@
-"""Plots as inline SVG, by hand: dots for rounds, a bar for the median, a whisker for the interval."""
+"""Plots as inline SVG: dots for rounds, a bar for the median, a whisker for the interval."""
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 
 from benches.harness.stats import estimate
@@ -35,10 +36,14 @@ def dots(
     height = 56 + _ROW * len(values)
     span = _WIDTH - _LEFT - _RIGHT
     parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{html.escape(title)}" '
-        'xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" font-size="12">',
-        f'<text x="0" y="16" font-size="14" font-weight="600" fill="{_INK}">'
-        f"{html.escape(title)}</text>",
+        (
+            f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{html.escape(title)}" '
+            'xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" font-size="12">'
+        ),
+        (
+            f'<text x="0" y="16" font-size="14" font-weight="600" fill="{_INK}">'
+            f"{html.escape(title)}</text>"
+        ),
     ]
     for tick in range(5):
         x = _LEFT + span * tick / 4
@@ -52,14 +57,16 @@ def dots(
     return "".join(parts) + "</svg>"
 
 
-def _series(
+def _series(  # noqa: PLR0913 - a row is its parameters
     row: int, name: str, series: Sequence[float], top: float, span: int, colour: str
 ) -> list[str]:
     y = 32 + row * _ROW
     middle = y + _ROW / 2 - 4
     parts = [
-        f'<text x="{_LEFT - 10}" y="{middle + 4:.1f}" text-anchor="end" fill="{_INK}">'
-        f"{html.escape(name)}</text>"
+        (
+            f'<text x="{_LEFT - 10}" y="{middle + 4:.1f}" text-anchor="end" fill="{_INK}">'
+            f"{html.escape(name)}</text>"
+        )
     ]
     if not series:
         return parts
@@ -85,11 +92,15 @@ def _series(
     return parts
 
 
-def curves(title: str, unit: str, series: Mapping[str, Sequence[float]], labels: Sequence[str],
-           *, ours: str) -> str:
+def curves(
+    title: str,
+    unit: str,
+    series: Mapping[str, Sequence[float]],
+    labels: Sequence[str],
+    *,
+    ours: str,
+) -> str:
     """One line for each contender over a few labelled positions (percentiles), log scale."""
-    import math
-
     values = [value for line in series.values() for value in line if value > 0]
     if not values:
         return ""
@@ -102,20 +113,27 @@ def curves(title: str, unit: str, series: Mapping[str, Sequence[float]], labels:
         return 30 + (height - 30) * (1 - share)
 
     parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {height + 30}" role="img" aria-label="{html.escape(title)}" '
-        'xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" font-size="12">'
-        f'<text x="0" y="16" font-size="14" font-weight="600" fill="{_INK}">'
-        f"{html.escape(title)} ({html.escape(unit)}, logarithmic)</text>"
+        (
+            f'<svg viewBox="0 0 {_WIDTH} {height + 30}" role="img" '
+            f'aria-label="{html.escape(title)}" xmlns="http://www.w3.org/2000/svg" '
+            'font-family="system-ui, sans-serif" font-size="12">'
+            f'<text x="0" y="16" font-size="14" font-weight="600" fill="{_INK}">'
+            f"{html.escape(title)} ({html.escape(unit)}, logarithmic)</text>"
+        )
     ]
     for at, label in enumerate(labels):
         x = 50 + at * step
-        parts.append(f'<text x="{x:.1f}" y="{height + 20}" text-anchor="middle" fill="{_THEIRS}">'
-                     f"{html.escape(label)}</text>")
+        parts.append(
+            f'<text x="{x:.1f}" y="{height + 20}" text-anchor="middle" fill="{_THEIRS}">'
+            f"{html.escape(label)}</text>"
+        )
     for name, line in series.items():
         colour = _OURS if name == ours else _THEIRS
         points = " ".join(f"{50 + at * step:.1f},{y(value):.1f}" for at, value in enumerate(line))
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" '
-                     f'stroke-width="{2.4 if name == ours else 1.2}"/>'
-                     f'<text x="{56 + width:.1f}" y="{y(line[-1]) + 4:.1f}" fill="{colour}">'
-                     f"{html.escape(name)} {line[-1]:.0f}</text>")
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{colour}" '
+            f'stroke-width="{2.4 if name == ours else 1.2}"/>'
+            f'<text x="{56 + width:.1f}" y="{y(line[-1]) + 4:.1f}" fill="{colour}">'
+            f"{html.escape(name)} {line[-1]:.0f}</text>"
+        )
     return "".join(parts) + "</svg>"

@@ -16,15 +16,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-NAMES = (
-    "read write readv writev recvfrom sendto recvmsg sendmsg epoll_wait epoll_pwait epoll_pwait2 "
-    "epoll_ctl accept4 connect socket close shutdown setsockopt getsockopt futex io_uring_enter "
-    "splice madvise timerfd_settime clock_gettime"
-).split()
+NAMES = [
+    "read",
+    "write",
+    "readv",
+    "writev",
+    "recvfrom",
+    "sendto",
+    "recvmsg",
+    "sendmsg",
+    "epoll_wait",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "epoll_ctl",
+    "accept4",
+    "connect",
+    "socket",
+    "close",
+    "shutdown",
+    "setsockopt",
+    "getsockopt",
+    "futex",
+    "io_uring_enter",
+    "splice",
+    "madvise",
+    "timerfd_settime",
+    "clock_gettime",
+]
 """Calls that are told apart; the rest is `other`."""
 
 
-class Untraceable(RuntimeError):
+class UntraceableError(RuntimeError):
     """Neither perf nor strace can count here."""
 
 
@@ -48,7 +70,7 @@ def counting(pids: Sequence[int]) -> Iterator[Counts]:
     """Count the calls of processes while the block runs.
 
     Raises:
-        Untraceable: no tool is installed or allowed.
+        UntraceableError: no tool is installed or allowed.
     """
     counts = Counts()
     if _has_tracepoints():
@@ -61,7 +83,8 @@ def counting(pids: Sequence[int]) -> Iterator[Counts]:
         argv = ["strace", "-f", "-c", "-q", *attach]
         counts.tool, parse = "strace", parse_strace
     else:
-        raise Untraceable("install strace, or perf with the right to trace")
+        msg = "install strace, or perf with the right to trace"
+        raise UntraceableError(msg)
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(argv, stdout=out, stderr=out)
         time.sleep(0.5)
@@ -78,7 +101,7 @@ def counting(pids: Sequence[int]) -> Iterator[Counts]:
         written = out.read()
     counts.calls = parse(written)
     if not counts.calls:
-        raise Untraceable(written[-300:])
+        raise UntraceableError(written[-300:])
 
 
 def _known(event: str) -> bool:

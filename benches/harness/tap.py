@@ -8,13 +8,10 @@ import contextlib
 import socket
 import threading
 from dataclasses import dataclass, field
+from typing import Self
 
 TAG = b"x-tap"
 _READ = 256 * 1024
-
-
-class Incomplete(Exception):
-    """The bytes end before the message does."""
 
 
 @dataclass(slots=True)
@@ -69,7 +66,9 @@ def _messages(data: bytes, *, response: bool, closed: bool = False) -> list[Mess
         pairs = [row.split(b":", 1) for row in lines]
         fields = [(name.strip().lower(), value.strip()) for name, value in pairs]
         message = Message(start, fields, b"", complete=True)
-        message.body, at, message.complete = _body(data, end + 4, message, response, closed)
+        message.body, at, message.complete = _body(
+            data, end + 4, message, response=response, closed=closed
+        )
         found.append(message)
         if not message.complete:
             break
@@ -77,7 +76,7 @@ def _messages(data: bytes, *, response: bool, closed: bool = False) -> list[Mess
 
 
 def _body(
-    data: bytes, at: int, message: Message, response: bool, closed: bool
+    data: bytes, at: int, message: Message, *, response: bool, closed: bool
 ) -> tuple[bytes, int, bool]:
     """(content, position after it, whether it is all there)."""
     if response and (message.status < 200 or message.status in (204, 304)):
@@ -94,7 +93,7 @@ def _body(
 
 
 def _chunks(data: bytes, at: int) -> tuple[bytes, int, bool]:
-    parts = []
+    parts: list[bytes] = []
     while True:
         end = data.find(b"\r\n", at)
         if end < 0:
@@ -121,7 +120,7 @@ class Tap:
         self.flows: list[Flow] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> "Tap":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

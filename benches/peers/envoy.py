@@ -66,10 +66,9 @@ def _listener(address: str, needs: Needs) -> dict[str, Any]:
 
 def _cluster(engines: Sequence[str], needs: Needs) -> dict[str, Any]:
     endpoints = [{"endpoint": {"address": _address(engine)}} for engine in engines]
-    unbounded = {
-        name: 1_000_000
-        for name in ("max_connections", "max_pending_requests", "max_requests", "max_retries")
-    }
+    unbounded = dict.fromkeys(
+        ("max_connections", "max_pending_requests", "max_requests", "max_retries"), 1000000
+    )
     options = {
         "@type": _TYPE + _OPTIONS,
         "explicit_http_config": {"http_protocol_options": {}},
@@ -104,9 +103,7 @@ class Envoy(Peer):
         found = re.search(r"/(\d+\.\d+\.\d+)/", done.stdout)
         return found.group(1) if found else "unknown"
 
-    def launch(
-        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
-    ) -> Launch:
+    def launch(self, directory: Path, port: int, engines: Sequence[str], needs: Needs) -> Launch:
         """Write the bootstrap as JSON."""
         address = f"127.0.0.1:{port}"
         bootstrap = {

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from benches.harness.processes import Child, StartError, connection, free_port, get
-from benches.peers.base import Absent, Launch, Needs, Peer
+from benches.peers.base import AbsentError, Launch, Needs, Peer
 
-
-TOKEN = "bench-admin-token"
+TOKEN = "bench-admin-token"  # noqa: S105 - guards nothing
 """What the admin API asks for."""
 
 
-def admin_get(admin: str, path: str) -> Any:
+def admin_get(admin: str, path: str) -> Any:  # noqa: ANN401 - JSON
     """A GET of the admin API, as JSON."""
     status, body = get(admin, path, headers={"authorization": f"Bearer {TOKEN}"})
     if status != HTTPStatus.OK:
-        raise StartError(f"{path} answered {status}: {body[:200]!r}")
+        msg = f"{path} answered {status}: {body[:200]!r}"
+        raise StartError(msg)
     return json.loads(body)
 
 
@@ -39,7 +39,8 @@ def admin_post(admin: str, path: str) -> None:
     finally:
         client.close()
     if answer.status != HTTPStatus.OK:
-        raise StartError(f"{path} answered {answer.status}: {text[:200]!r}")
+        msg = f"{path} answered {answer.status}: {text[:200]!r}"
+        raise StartError(msg)
 
 
 def _url(engine: str) -> str:
@@ -84,7 +85,8 @@ class FastProxy(Peer):
         if beside.exists():
             return [str(beside)]
         if importlib.util.find_spec("fastproxy") is None:
-            raise Absent("`make setup` installs it")
+            msg = "`make setup` installs it"
+            raise AbsentError(msg)
         return [sys.executable, "-m", "fastproxy"]
 
     def version(self) -> str:
@@ -93,9 +95,7 @@ class FastProxy(Peer):
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         return (done.stdout.split() or ["unknown"])[-1]
 
-    def launch(
-        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
-    ) -> Launch:
+    def launch(self, directory: Path, port: int, engines: Sequence[str], needs: Needs) -> Launch:
         """Write fastproxy.yaml."""
         address, admin = f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}"
         config = directory / "fastproxy.yaml"

@@ -55,9 +55,7 @@ class HAProxy(Peer):
         found = re.search(r"version (\d[\w.]*)", done.stdout)
         return found.group(1) if found else "unknown"
 
-    def launch(
-        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
-    ) -> Launch:
+    def launch(self, directory: Path, port: int, engines: Sequence[str], needs: Needs) -> Launch:
         """Write haproxy.cfg."""
         address = f"127.0.0.1:{port}"
         servers = [

@@ -1,7 +1,7 @@
 """nginx: one worker, kept upstream connections, nothing buffered, no log.
 
-The wheel is a static build for size and costs twice the CPU of a distribution's build, so the latter
-is a contender, too, where it is installed; a bar holds against the cheaper of the two.
+The wheel is a static build for size and costs twice the CPU of a distribution's build, so the
+latter is a contender, too, where it is installed; a bar holds against the cheaper of the two.
 """
 
 import os
@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benches.peers.base import Absent, Launch, Needs, Peer, wheel_file
+from benches.peers.base import AbsentError, Launch, Needs, Peer, wheel_file
 
 CONFIG = """\
 worker_processes 1;
@@ -77,9 +77,7 @@ class Nginx(Peer):
         found = re.search(r"nginx/(\S+)", done.stderr)
         return found.group(1) if found else "unknown"
 
-    def launch(
-        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
-    ) -> Launch:
+    def launch(self, directory: Path, port: int, engines: Sequence[str], needs: Needs) -> Launch:
         """Write nginx.conf."""
         address = f"127.0.0.1:{port}"
         config = directory / "nginx.conf"
@@ -105,5 +103,6 @@ class NginxSystem(Nginx):
         """The nginx to run."""
         found = os.environ.get("FP_NGINX") or shutil.which("nginx", path="/usr/sbin:/usr/bin")
         if found is None:
-            raise Absent("apt-get install nginx-light")
+            msg = "apt-get install nginx-light"
+            raise AbsentError(msg)
         return found

@@ -19,9 +19,7 @@ class Relay(Peer):
         """It has the version of the tree."""
         return native.version()
 
-    def launch(
-        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
-    ) -> Launch:
+    def launch(self, directory: Path, port: int, engines: Sequence[str], needs: Needs) -> Launch:
         """Its options are one JSON document."""
         del directory, needs
         address = f"127.0.0.1:{port}"

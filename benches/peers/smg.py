@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benches.harness.processes import free_port
-from benches.peers.base import Absent, Launch, Needs, Peer
+from benches.peers.base import AbsentError, Launch, Needs, Peer
 
 
 class Smg(Peer):
@@ -21,11 +21,10 @@ class Smg(Peer):
         try:
             return metadata.version("smg")
         except metadata.PackageNotFoundError:
-            raise Absent("not installed: `make bench` does it (requirements/bench.txt)") from None
+            msg = "not installed: `make bench` does it (requirements/bench.txt)"
+            raise AbsentError(msg) from None
 
-    def launch(
-        self, directory: Path, port: int, engines: Sequence[str], needs: Needs
-    ) -> Launch:
+    def launch(self, directory: Path, port: int, engines: Sequence[str], needs: Needs) -> Launch:
         """It takes everything from its command line."""
         del directory
         argv = [sys.executable, "-m", "smg.cli", "launch"]

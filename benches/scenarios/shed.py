@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from benches.harness import native
-from benches.harness.reading import Reading, Unmeasured
+from benches.harness.reading import Reading, UnmeasuredError
 from benches.harness.rounds import Sample, Table, interleave
 from benches.peers import PEERS, Needs
 from benches.scenarios.base import MODEL, Json, model_body, scaled
@@ -29,14 +29,15 @@ def _held(address: str) -> Iterator[None]:
     with socket.create_connection((host, int(port)), timeout=10.0) as sock:
         sock.sendall(head.encode() + body)
         if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
-            raise Unmeasured("the stream that should hold the permit was refused")
+            msg = "the stream that should hold the permit was refused"
+            raise UnmeasuredError(msg)
         yield
 
 
 def _refusal() -> Sample:
     load: Json = {**UNARY.load(), "duration_s": scaled(4.0, 1.0)}
     with (
-        native.engine(**UNARY.engine) as engine,
+        native.engine(UNARY.engine) as engine,
         PEERS["fastproxy"]().running([engine.address], FULL) as running,
         _held(running.address),
     ):
@@ -44,13 +45,14 @@ def _refusal() -> Sample:
     reading = Reading.of(report)
     shed = reading.count("shed")
     if shed < 0.99 * reading.count("offered"):
-        raise Unmeasured(f"only {shed} of {reading.count('offered')} were refused")
+        msg = f"only {shed} of {reading.count('offered')} were refused"
+        raise UnmeasuredError(msg)
     return {"cpu_us": reading.cpu_us("request"), "p50_us": reading.us("shed_latency", "p50")}
 
 
 def _request() -> Sample:
     with (
-        native.engine(**UNARY.engine) as engine,
+        native.engine(UNARY.engine) as engine,
         PEERS["fastproxy"]().running([engine.address]) as running,
     ):
         load = {**UNARY.load(), "targets": [running.address], "pids": running.pids}
@@ -59,7 +61,7 @@ def _request() -> Sample:
 
 def _stream() -> Sample:
     with (
-        native.engine(**STREAMS_STAGGERED.engine) as engine,
+        native.engine(STREAMS_STAGGERED.engine) as engine,
         PEERS["fastproxy"]().running([engine.address]) as running,
     ):
         load = {**STREAMS_STAGGERED.load(), "body": model_body(size=1024, stream=True)}
@@ -71,6 +73,8 @@ def _stream() -> Sample:
 def costs(rounds: int, *, say: Callable[[str], None]) -> Table:
     """CPU microseconds of each kind, in interleaved rounds."""
     kinds: dict[str, Callable[[], Sample]] = {
-        "refusal": _refusal, "request": _request, "stream": _stream
+        "refusal": _refusal,
+        "request": _request,
+        "stream": _stream,
     }
     return interleave(list(kinds), rounds, lambda kind: kinds[kind](), say=say)

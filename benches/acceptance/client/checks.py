@@ -16,6 +16,9 @@ from benches.harness.verdict import Bar
 Through = Callable[[str], AbstractContextManager[tuple[str, Any]]]
 """Starts a proxy in front of an engine; gives its address."""
 
+Api = Any
+"""The official client, used as people use it: with plain dictionaries."""
+
 PROMPT = [{"role": "user", "content": "Write one sentence about rivers."}]
 PLAIN = {"accept-encoding": "identity"}
 
@@ -43,10 +46,10 @@ def _same(bar: Bar, what: str, tap: Tap, call: Callable[[dict[str, str]], bytes]
 
 def real_model(bar: Bar, where: str, address: str, tap: Tap) -> None:
     """Streams, whole answers, names with slashes, errors, and a client that leaves."""
-    api: Any = client(address)
+    api: Api = client(address)
     base = {"messages": PROMPT, "max_tokens": 48, "temperature": 0.0}
 
-    def chat(model: str, stream: bool) -> Callable[[dict[str, str]], bytes]:
+    def chat(model: str, *, stream: bool) -> Callable[[dict[str, str]], bytes]:
         def call(headers: dict[str, str]) -> bytes:
             with api.chat.completions.with_streaming_response.create(
                 model=model, stream=stream, extra_headers=headers, **base
@@ -70,7 +73,7 @@ def real_model(bar: Bar, where: str, address: str, tap: Tap) -> None:
     _leaves(bar, where, api, tap)
 
 
-def _parsed(bar: Bar, where: str, api: Any, base: dict[str, Any]) -> None:
+def _parsed(bar: Bar, where: str, api: Api, base: dict[str, Any]) -> None:
     """What the client makes of a stream is what it makes of the whole answer."""
     chunks = api.chat.completions.create(model="smollm2", stream=True, **base)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
@@ -80,12 +83,14 @@ def _parsed(bar: Bar, where: str, api: Any, base: dict[str, Any]) -> None:
     bar.fact(f"{where}: models are listed", bool(listed & set(smollm2.NAMES)), str(sorted(listed)))
 
 
-def _refused(bar: Bar, where: str, api: Any, tap: Tap) -> None:
+def _refused(bar: Bar, where: str, api: Api, tap: Tap) -> None:
     """The engine's error reaches the client as the engine wrote it."""
     tag = _tag()
     try:
         api.chat.completions.create(
-            model="smollm2", messages=PROMPT, max_tokens=-5,
+            model="smollm2",
+            messages=PROMPT,
+            max_tokens=-5,
             extra_headers={"x-tap": tag, **PLAIN},
         )
     except openai.BadRequestError as error:
@@ -96,11 +101,14 @@ def _refused(bar: Bar, where: str, api: Any, tap: Tap) -> None:
         bar.fact(f"{where}: an error raises BadRequestError, same bytes", holds=False)
 
 
-def _leaves(bar: Bar, where: str, api: Any, tap: Tap) -> None:
+def _leaves(bar: Bar, where: str, api: Api, tap: Tap) -> None:
     """A client that leaves a stream frees the engine."""
     tag = _tag()
     stream = api.chat.completions.create(
-        model="smollm2", messages=PROMPT, max_tokens=1500, stream=True,
+        model="smollm2",
+        messages=PROMPT,
+        max_tokens=1500,
+        stream=True,
         extra_headers={"x-tap": tag},
     )
     for count, _ in enumerate(stream):
@@ -109,20 +117,24 @@ def _leaves(bar: Bar, where: str, api: Any, tap: Tap) -> None:
     left = time.monotonic()
     stream.close()
     flow = next(
-        flow for flow in tap.flows
+        flow
+        for flow in tap.flows
         if any(request.get(b"x-tap") == tag.encode() for request, _ in flow.exchanges())
     )
     while not flow.closed and time.monotonic() - left < 5.0:
         time.sleep(0.005)
     bar.add(
         f"{where}: engine's connection closed after the client left",
-        (time.monotonic() - left) * 1000 if flow.closed else None, "<=", 1000.0, unit="ms",
+        (time.monotonic() - left) * 1000 if flow.closed else None,
+        "<=",
+        1000.0,
+        unit="ms",
     )
 
 
 def embeddings(bar: Bar, where: str, address: str, tap: Tap) -> None:
     """Embeddings of several inputs."""
-    api: Any = client(address)
+    api: Api = client(address)
 
     def call(headers: dict[str, str]) -> bytes:
         with api.embeddings.with_streaming_response.create(
@@ -159,8 +171,11 @@ def _retries(bar: Bar, where: str, address: str, engine: Scripted) -> None:
     times = engine.times.get(tag, [])
     waited = times[1] - times[0] if len(times) > 1 else 0.0
     good = hasattr(answer, "choices") and engine.seen[tag] == 2 and waited >= 0.14
-    bar.fact(f"{where}: 429 with retry-after-ms is retried by the client, after that time", good,
-             f"{engine.seen[tag]} requests, {waited * 1000:.0f} ms apart")
+    bar.fact(
+        f"{where}: 429 with retry-after-ms is retried by the client, after that time",
+        good,
+        f"{engine.seen[tag]} requests, {waited * 1000:.0f} ms apart",
+    )
     tag, answer = _ask(address, "internal")
     good = hasattr(answer, "choices") and engine.seen[tag] == 2
     bar.fact(f"{where}: 500 is retried by the client", good, f"{engine.seen[tag]} requests")
@@ -173,5 +188,8 @@ def _large(bar: Bar, where: str, address: str, engine: Scripted) -> None:
     tag, answer = _ask(address, "large", retries=0, content="y" * (16 * MIB))
     text = answer.choices[0].message.content if hasattr(answer, "choices") else repr(answer)[:80]
     good = text == "x" * (16 * MIB) and engine.sizes.get(tag, 0) > 16 * MIB
-    bar.fact(f"{where}: 16 MiB there and back", good,
-             f"{engine.sizes.get(tag, 0)} bytes there, {len(text)} back")
+    bar.fact(
+        f"{where}: 16 MiB there and back",
+        good,
+        f"{engine.sizes.get(tag, 0)} bytes there, {len(text)} back",
+    )

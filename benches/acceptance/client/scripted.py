@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
 
 MIB = 1024 * 1024
 
@@ -71,7 +72,8 @@ class Handler(BaseHTTPRequestHandler):
     def script_large(self, _: int) -> None:
         """A body of 16 MiB."""
         text = "x" * (16 * MIB)
-        choice = {**ANSWER["choices"][0], "message": {"role": "assistant", "content": text}}  # type: ignore[index,dict-item]
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
         self._answer(200, {**ANSWER, "choices": [choice]})
 
     def script_slow(self, _: int) -> None:
@@ -118,7 +120,7 @@ class Scripted(ThreadingHTTPServer):
         self.left: dict[str, float] = {}
         self.address = f"127.0.0.1:{self.server_address[1]}"
 
-    def __enter__(self) -> "Scripted":
+    def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, daemon=True).start()
         return self
 
