@@ -222,6 +222,16 @@ impl Engine {
         self.resume();
     }
 
+    /// Another worker has ended: its waiters give their places up, its permits go on.
+    pub fn outlived(&mut self, worker: WorkerId) {
+        let now_ns = self.now.mono_ns;
+        let shared = Arc::clone(&self.shared);
+        for wake in shared.forget_worker(worker, now_ns, &mut self.random) {
+            self.deliver(wake);
+        }
+        self.resume();
+    }
+
     /// The driver says how long a turn took.
     pub fn turned(&mut self, elapsed_ns: u64, inputs: usize) {
         self.cells.observe(Metric::Turn, elapsed_ns);
@@ -280,7 +290,10 @@ impl Engine {
             Mail::Stop => {
                 self.stop_exchanges();
                 for id in self.conns.keys() {
-                    self.close(id, How::Now);
+                    let client = self.conns.get(id).is_some_and(|c| c.client().is_some());
+                    // What was answered goes out, if the socket takes it.
+                    let flush = How::Flush(Vec::new());
+                    self.close(id, if client { flush } else { How::Now });
                 }
             }
         }

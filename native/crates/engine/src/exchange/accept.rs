@@ -115,7 +115,8 @@ impl Engine {
     }
 
     fn client_deadline(&self, id: ConnId) -> Option<u64> {
-        let client = self.conns.get(id)?.client()?;
+        let conn = self.conns.get(id)?;
+        let client = conn.client()?;
         if client.exchange.is_some() {
             return None;
         }
@@ -125,7 +126,8 @@ impl Engine {
         } else if client.head_since_ns > 0 {
             client.head_since_ns + plan.head_ms * MS
         } else {
-            client.idle_since_ns + plan.idle_ms * MS
+            // It is not idle while it takes the last answer, however slowly.
+            client.idle_since_ns.max(conn.progress_ns) + plan.idle_ms * MS
         })
     }
 
@@ -162,8 +164,8 @@ impl Engine {
         };
         client.eof = true;
         let (exchange, half_close) = (client.exchange, client.listener.plan.half_close);
-        let mid_head = client.mode == ClientMode::Http
-            && client.reader.as_ref().is_some_and(|r| !r.idle());
+        let mid_head =
+            client.mode == ClientMode::Http && client.reader.as_ref().is_some_and(|r| !r.idle());
         let Some(exchange) = exchange else {
             if mid_head {
                 return self.vanished(id);

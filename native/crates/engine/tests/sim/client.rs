@@ -209,7 +209,7 @@ impl World {
         self.client_cut(c, &bytes, patient);
         if spec.garbage {
             self.clients[c].reserve = None;
-        } else if spec.websocket() && self.chance(20) {
+        } else if spec.websocket() && self.faults.upstream == 0 && self.chance(20) {
             // Too early: the 101 is not there yet.
             self.clients[c].outgoing.push_back((0, b"early".to_vec()));
             self.specs[id as usize].pad = 5;
@@ -544,7 +544,7 @@ impl World {
         if let Some(got) = client.got.take() {
             let track = &mut self.tracks[got.id as usize];
             track.cut = true;
-            let loose = !got.scanner.at_boundary()
+            let loose = !client.gone && !got.scanner.at_boundary()
                 && !got.tail.is_empty()
                 && !reset
                 && got.expected.len() < EVENT_TAIL_BYTES_MAX;
@@ -619,6 +619,11 @@ impl Got {
             self.id
         );
         if event == b":\n\n" {
+            return;
+        }
+        if event == b"\n:\n\n" && self.expected[self.at..].starts_with(b"\n") {
+            // Behind the LF of a CRLF whose CR ended the event before.
+            self.at += 1;
             return;
         }
         if self.expected[self.at..].starts_with(event) {

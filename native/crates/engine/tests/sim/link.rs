@@ -70,6 +70,7 @@ pub(crate) struct Link {
     pub(crate) fin_ahead_told: bool,
     /// Remaining bytes of a lingering close.
     pub(crate) closing: Option<(Vec<u8>, usize)>,
+    pub(crate) linger_until_ns: u64,
     pub(crate) proxy_gone: bool,
     // The peer's side.
     pub(crate) peer_out: VecDeque<u8>,
@@ -102,6 +103,7 @@ impl Link {
             eof_told: false,
             fin_ahead_told: false,
             closing: None,
+            linger_until_ns: 0,
             proxy_gone: false,
             peer_out: VecDeque::new(),
             peer_fin: false,

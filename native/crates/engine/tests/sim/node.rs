@@ -432,7 +432,7 @@ impl World {
                 link.closing = Some((rest, 0));
                 let rest = link.closing.as_ref().map(|(rest, _)| rest.clone());
                 self.tap(l, &rest.unwrap_or_default());
-                self.after(5 * SECOND, Event::Lingered(l));
+                self.linger(l, 5 * SECOND);
                 self.peer_pump(l);
                 self.pump_closing(l);
             }
@@ -462,16 +462,24 @@ impl World {
         let whole = *sent == rest.len();
         if count > 0 {
             self.transmit(l, Way::ToPeer, &bytes);
+            self.linger(l, 5 * SECOND);
         }
         if whole && !self.links[l].to_peer.fin_sent {
             self.send_fin(l, Way::ToPeer);
-            self.after(SECOND, Event::Lingered(l));
+            self.linger(l, SECOND);
         }
+    }
+
+    fn linger(&mut self, l: usize, length_ns: u64) {
+        self.links[l].linger_until_ns = self.now + length_ns;
+        self.after(length_ns, Event::Lingered(l));
     }
 
     pub(crate) fn lingered(&mut self, l: usize) {
         let link = &mut self.links[l];
-        if let Some((rest, sent)) = link.closing.take() {
+        if self.now >= link.linger_until_ns
+            && let Some((rest, sent)) = link.closing.take()
+        {
             link.proxy_gone = true;
             let unread = !link.to_proxy.bytes.is_empty() || sent < rest.len();
             if unread && !link.peer_gone {

@@ -151,6 +151,10 @@ impl World {
 
     fn tap_upstream(&mut self, l: usize, tap: &mut UpstreamTap, mut bytes: &[u8]) {
         loop {
+            if self.links[l].answered_whole {
+                // The upgrade was declined.
+                tap.websocket = None;
+            }
             if let Some(id) = tap.websocket
                 && !tap.reader.in_body()
             {
@@ -183,7 +187,7 @@ impl World {
                     );
                     let link = &mut self.links[l];
                     assert!(
-                        link.serving.is_none() || link.done_serving(),
+                        link.serving.is_none() || link.answered_whole,
                         "two at a time"
                     );
                     link.serving = Some(id);
