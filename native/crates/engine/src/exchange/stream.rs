@@ -289,7 +289,11 @@ impl Engine {
                 self.commit_head(exchange);
             }
             exchange.response.oversize = true;
-            exchange.response.body_committed = true;
+            self.commit_body(exchange);
+            if exchange.marks.first_token_ns == 0 {
+                // It has begun to answer, however long its first event is.
+                self.first_token(exchange);
+            }
             let tail = std::mem::take(&mut exchange.response.tail);
             self.client_body(exchange, &tail);
         }

@@ -297,7 +297,7 @@ impl World {
     /// A new connection; nothing has arrived on it yet.
     pub(crate) fn link(&mut self, worker: usize, peer: Peer, listener: u32, tap: Tap) -> usize {
         let capacity = |random: &mut Random| match random.below(6) {
-            0 => 1 + random.below(300) as usize,
+            0 => 100 + random.below(300) as usize,
             1 => 4096,
             _ => 64 * 1024,
         };
