@@ -191,10 +191,13 @@ pub(crate) fn response(out: &mut Vec<u8>, exchange: &Exchange, pool: &Pool, via:
             Name::ContentLength => exchange.response.framing == Framing::None,
             Name::XRequestId | Name::Via | Name::EndpointLoadMetrics => false,
             Name::XAccelBuffering => !sse,
-            Name::Other => !(cors && field.name.starts_with(b"access-control-")),
             known => !hop::is_hop_by_hop(known),
         };
-        if passes && !listed.lists(&field) && !pool.response_headers.drops(field.known, field.name)
+        let theirs = cors && field.name.starts_with(b"access-control-");
+        if passes
+            && !theirs
+            && !listed.lists(&field)
+            && !pool.response_headers.drops(field.known, field.name)
         {
             encode::field_unchecked(out, field);
         }

@@ -292,9 +292,10 @@ impl Engine {
         if exchange.done || exchange.body.complete {
             return;
         }
-        let over = exchange.body.held.len() as u64 > exchange.body.charged.max(1)
-            && exchange.body.held.len() > limits::QUEUE_BYTES_HIGH;
-        let over = over || exchange.body.held.len() > self.snapshot.held_body_bytes_max;
+        let held = exchange.body.held.len();
+        let exhausted =
+            held as u64 > exchange.body.charged.max(1) && held > limits::QUEUE_BYTES_HIGH;
+        let over = exhausted || held > self.snapshot.held_body_bytes_max;
         if over && exchange.phase == Phase::Stream {
             exchange.body.drop_sent();
         }
@@ -307,7 +308,13 @@ impl Engine {
         }
         if over && exchange.phase == Phase::Match {
             let why = "its model was not found in the part that may be held";
-            self.fail(exchange, Failure::new(FailureKind::BodyTooLarge, why));
+            let failure = if exhausted && held <= self.snapshot.held_body_bytes_max {
+                exchange.tally.retry_after_ms = self.random.jitter(HELD_RETRY_MS, 0.5);
+                Failure::new(FailureKind::HeldBytes, why)
+            } else {
+                Failure::new(FailureKind::BodyTooLarge, why)
+            };
+            self.fail(exchange, failure);
         }
     }
 
@@ -352,6 +359,9 @@ fn body_verdict(exchange: &Exchange) -> Option<Failure> {
     )
     .then(|| Failure::from(violation))
 }
+
+/// When to come back after the process held too many bytes: uploads take about so long.
+const HELD_RETRY_MS: u64 = 1000;
 
 /// Whether the body is to be looked at: JSON by its type, or a POST that names none.
 fn is_json(head: &wire::RequestHead) -> bool {
