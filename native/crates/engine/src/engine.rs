@@ -280,7 +280,7 @@ impl Engine {
     fn mail(&mut self, mail: Mail) {
         match mail {
             Mail::Grant { exchange, grant } => self.granted(exchange, grant),
-            Mail::Answer(AskId { exchange, .. }, answer) => self.answered(exchange, answer),
+            Mail::Answer(AskId { exchange, .. }, answer) => self.answered(exchange, &answer),
             Mail::Snapshot(snapshot) => {
                 self.locals.apply(&snapshot, &self.shared, self.worker);
                 self.snapshot = snapshot;
@@ -299,9 +299,9 @@ impl Engine {
         }
     }
 
-    fn answered(&mut self, id: ExchangeId, answer: Answer) {
+    fn answered(&mut self, id: ExchangeId, answer: &Answer) {
         if let Some(mut exchange) = self.exchanges.take(id) {
-            self.control_answered(&mut exchange, &answer);
+            self.control_answered(&mut exchange, answer);
             self.put_exchange(exchange);
         }
     }
