@@ -26,6 +26,15 @@ impl Engine {
             let failure = Failure::new(FailureKind::UpstreamBadResponse, why);
             return self.attempt_failed(exchange, failure, Outcome::Failure);
         }
+        let left = self
+            .conns
+            .get(exchange.client)
+            .and_then(Conn::client)
+            .is_none_or(|c| c.eof);
+        if left {
+            // Its FIN was told already: nothing else would ever end this tunnel.
+            return self.client_gone(exchange);
+        }
         std::mem::swap(head, &mut exchange.response.head);
         exchange.response.status = 101;
         exchange.response.head_committed = true;
