@@ -1,23 +1,22 @@
 //! The data plane as one object.
 //!
-//! Plans and snapshots are kept here only so that a reload that fails can be undone and a replaced
-//! worker starts with what the others run.
+//! The plan is kept here only to see what a reload changes, and its snapshot to be looked at.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use engine::Engine;
 use engine::clock::MS;
-use engine::input::{Answer, Mail};
+use engine::input::Answer;
 use engine::shared::Shared;
 use engine::snapshot::{ListenerKind, Plan, Snapshot};
-use engine::{Engine, Options as EngineOptions};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use reactor::process::Pid;
-use reactor::recorder::Target;
-use reactor::{Birth, Factory, Host, Inline, Listen, Options, clock};
+use reactor::recorder::{Opened, Target};
+use reactor::{Inline, Options, Proxy, clock, worker_ids};
 
 use crate::ask::Ask;
 use crate::guard::{guarded, lock, plan_error, start_error, state_error, value_error};
@@ -40,9 +39,7 @@ pub(crate) struct Core {
     seed: u64,
     shared: Arc<Shared>,
     current: Mutex<Current>,
-    /// For workers that start later, in place of one that had a bug.
-    newest: Arc<RwLock<Arc<Snapshot>>>,
-    host: Mutex<Option<Arc<Host<Engine>>>>,
+    host: Mutex<Option<Arc<Proxy>>>,
     inline: Mutex<Option<Inline<Engine>>>,
 }
 
@@ -52,62 +49,37 @@ impl Core {
         self.pid.check().map_err(state_error)
     }
 
-    fn host(&self) -> PyResult<Arc<Host<Engine>>> {
+    fn host(&self) -> PyResult<Arc<Proxy>> {
         self.check()?;
         let host = lock(&self.host);
         host.clone()
             .ok_or_else(|| state_error("the data plane is not running"))
     }
 
-    fn compile(&self, plan: &Plan, generation: u64) -> PyResult<Arc<Snapshot>> {
-        let workers = self.workers.max(1);
-        Snapshot::compile(plan, &self.shared, workers, generation, clock::mono_ns())
-            .map(Arc::new)
-            .map_err(plan_error)
-    }
-
-    fn factory(&self) -> Factory<Engine> {
-        let shared = Arc::clone(&self.shared);
-        let newest = Arc::clone(&self.newest);
-        Arc::new(move |birth: Birth| {
-            let options = EngineOptions {
-                worker: birth.worker,
-                workers: birth.workers,
-                seed: birth.seed,
-            };
-            let snapshot = Arc::clone(&newest.read().unwrap_or_else(PoisonError::into_inner));
-            Engine::new(options, Arc::clone(&shared), snapshot, birth.now)
-        })
-    }
-
     /// The driver's own counts, for the metrics.
-    fn note_driver(&self, host: &Host<Engine>) {
+    fn note_driver(&self, host: &Proxy) {
         self.shared
             .note_driver(host.bugs(), host.log_counts().dropped);
     }
 
-    fn publish(&self, snapshot: &Arc<Snapshot>) {
-        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(snapshot);
-    }
-
-    fn replace(&self, host: &Host<Engine>, plan: Plan) -> PyResult<u64> {
+    fn replace(&self, proxy: &Proxy, plan: Plan) -> PyResult<u64> {
         let mut current = lock(&self.current);
         let generation = current.snapshot.generation + 1;
-        let snapshot = self.compile(&plan, generation)?;
-        let listeners: Vec<Listen> = plan.listeners.iter().map(Listen::from).collect();
-        // First, so that a worker that is replaced right now begins with it.
-        self.publish(&snapshot);
-        let mail = |_| Some(Mail::Snapshot(Arc::clone(&snapshot)));
-        if let Err(error) = host.rearrange(&listeners, mail) {
-            // The rooms were configured by `compile`: back to what they were.
-            let old = self.compile(&current.plan, current.snapshot.generation)?;
-            self.publish(&old);
-            current.snapshot = old;
-            return Err(start_error(error));
-        }
-        if plan.access_log != current.plan.access_log {
-            let target = plan.access_log.as_deref().map(Target::parse);
-            host.set_log(target).map_err(start_error)?;
+        // What can fail comes first; `commit` runs once the listeners are bound.
+        let prepared = Snapshot::prepare(&plan).map_err(plan_error)?;
+        let log = (plan.access_log != current.plan.access_log)
+            .then(|| Opened::new(plan.access_log.as_deref().map(Target::parse)))
+            .transpose()
+            .map_err(start_error)?;
+        let mut snapshot = Arc::clone(&current.snapshot);
+        let commit = || {
+            let (workers, now_ns) = (self.workers.max(1), clock::mono_ns());
+            snapshot = Arc::new(prepared.commit(&self.shared, workers, generation, now_ns));
+            Arc::clone(&snapshot)
+        };
+        proxy.apply(&plan.listeners, commit).map_err(start_error)?;
+        if let Some(opened) = log {
+            proxy.set_log(opened);
         }
         *current = Current { plan, snapshot };
         self.shared.set_generation(generation);
@@ -129,7 +101,7 @@ impl Core {
                 None => cpus(),
             };
             let seed = options["seed"].as_u64().unwrap_or_else(random_seed);
-            let shared = Arc::new(Shared::new(Host::<Engine>::worker_ids(workers)));
+            let shared = Arc::new(Shared::new(worker_ids(workers)));
             let snapshot = Snapshot::compile(&plan, &shared, workers.max(1), 1, clock::mono_ns())
                 .map(Arc::new)
                 .map_err(plan_error)?;
@@ -139,7 +111,6 @@ impl Core {
                 workers,
                 seed,
                 shared,
-                newest: Arc::new(RwLock::new(Arc::clone(&snapshot))),
                 current: Mutex::new(Current { plan, snapshot }),
                 host: Mutex::new(None),
                 inline: Mutex::new(None),
@@ -155,14 +126,15 @@ impl Core {
                 return Err(state_error("the data plane was started already"));
             }
             let current = lock(&self.current);
-            let listeners: Vec<Listen> = current.plan.listeners.iter().map(Listen::from).collect();
+            let listeners = &current.plan.listeners;
             let log = current.plan.access_log.as_deref().map(Target::parse);
             let options = Options {
                 workers: self.workers,
                 seed: self.seed,
                 ..Options::default()
             };
-            let launch = || Host::launch(options, log.as_ref(), &listeners, self.factory());
+            let (shared, snapshot) = (Arc::clone(&self.shared), Arc::clone(&current.snapshot));
+            let launch = || Proxy::start(options, shared, snapshot, listeners, log.as_ref());
             let host = py.detach(launch).map_err(start_error)?;
             if let Some(inline) = host.inline() {
                 *lock(&self.inline) = Some(inline.map_err(start_error)?);

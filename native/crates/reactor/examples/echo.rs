@@ -5,16 +5,16 @@
 //! `strace -c -f -p PID`, CPU in `/proc/PID/stat`.
 #![allow(clippy::unwrap_used, reason = "a tool for measuring")]
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[path = "../tests/harness/mod.rs"]
+mod harness;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use common::{Echo, launch, tcp, unix, workers};
 use engine::snapshot::Address;
+use harness::{Echo, launch, tcp, unix, workers};
 
 const MESSAGE: usize = 128;
 

@@ -265,7 +265,7 @@ pub(crate) fn run(mut poller: Poller, fleet: &Arc<Fleet>, mut acceptor: Acceptor
                     }
                 }
                 Letter::Stop => return,
-                Letter::Mail(_) | Letter::Socket(..) => {}
+                Letter::Mail(_) | Letter::Socket(..) | Letter::Ended(..) => {}
             }
         }
         let now_ns = clock::mono_ns();

@@ -65,6 +65,10 @@ impl Machine for Engine {
     fn undelivered(&mut self, _worker: WorkerId, mail: Mail) {
         Self::undelivered(self, mail);
     }
+
+    fn outlived(&mut self, worker: WorkerId) {
+        Self::outlived(self, worker);
+    }
 }
 
 /// The data plane of a process, and the configuration that its next worker is born with.
@@ -111,21 +115,20 @@ impl Proxy {
         Ok(Self { host, latest })
     }
 
-    /// A new configuration. When an address cannot be bound the old one stays in force.
+    /// A new set of listeners with the configuration that `commit` puts in force. When an address
+    /// cannot be bound, `commit` is not called and all is as it was.
     pub fn apply(
         &self,
-        snapshot: &Arc<Snapshot>,
         listeners: &[ListenerPlan],
+        commit: impl FnOnce() -> Arc<Snapshot>,
     ) -> Result<(), ListenError> {
         let listens: Vec<Listen> = listeners.iter().map(Listen::from).collect();
-        // Before the mail: a worker that starts in between is born with it.
-        let before = std::mem::replace(&mut *lock(&self.latest), Arc::clone(snapshot));
-        let mail = |_: WorkerId| Some(Mail::Snapshot(Arc::clone(snapshot)));
-        let applied = self.host.rearrange(&listens, mail);
-        if applied.is_err() {
-            *lock(&self.latest) = before;
-        }
-        applied
+        self.host.rearrange(&listens, || {
+            let snapshot = commit();
+            // Before the mail: a worker that starts in between is born with it.
+            *lock(&self.latest) = Arc::clone(&snapshot);
+            move |_: WorkerId| Some(Mail::Snapshot(Arc::clone(&snapshot)))
+        })
     }
 }
 

@@ -74,6 +74,8 @@ pub(crate) enum Letter {
     Mail(Mail),
     Socket(Socket, Accepted),
     Listen(Orders),
+    /// That worker has ended and left this mail unread.
+    Ended(WorkerId, Vec<Mail>),
     Stop,
 }
 
@@ -248,6 +250,35 @@ impl Fleet {
         if let Err(Letter::Listen(orders)) = returned {
             for (worker, mail) in orders.then {
                 let _ = self.post(worker, Letter::Mail(mail));
+            }
+        }
+    }
+
+    /// A worker has ended: whoever lives sees to what it leaves behind.
+    pub(crate) fn bury(&self, id: WorkerId, slot: &Slot) {
+        slot.accepts.store(false, Ordering::Relaxed);
+        slot.drained.store(true, Ordering::Release);
+        let mut unread = Vec::new();
+        for letter in slot.mailbox.close() {
+            match letter {
+                Letter::Mail(mail) => unread.push(mail),
+                Letter::Socket(socket, accepted) => self.place(socket, accepted),
+                Letter::Listen(orders) => self.order(orders),
+                Letter::Ended(..) => self.tell_the_living(letter),
+                Letter::Stop => {}
+            }
+        }
+        self.tell_the_living(Letter::Ended(id, unread));
+    }
+
+    /// To any worker that has not ended; the latest is the most likely not to.
+    fn tell_the_living(&self, letter: Letter) {
+        let enrolled: Vec<_> = self.enrolled().map(|(_, slot)| slot).collect();
+        let mut letter = letter;
+        for slot in enrolled.into_iter().rev() {
+            match slot.mailbox.send(letter) {
+                Ok(()) => return,
+                Err(returned) => letter = returned,
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::listener::{self, Listen, ListenError};
 use crate::machine::Machine;
 use crate::poller::Poller;
 use crate::process::{Forked, Pid};
-use crate::recorder::{Counts, Recorder, Target};
+use crate::recorder::{Counts, Opened, Recorder, Target};
 use crate::worker::{self, Inline};
 
 /// Why the data plane did not start.
@@ -208,11 +208,12 @@ impl<M: Machine + 'static> Host<M> {
     }
 
     /// A new set of listeners, and mail that each worker gets after the last socket of the old set
-    /// and before the first of the new one. When an address cannot be bound nothing changes.
-    pub fn rearrange(
+    /// and before the first of the new one. When an address cannot be bound nothing changes, and
+    /// `commit`, which gives the mail, is not called.
+    pub fn rearrange<F: Fn(WorkerId) -> Option<Mail>>(
         &self,
         listeners: &[Listen],
-        mail: impl Fn(WorkerId) -> Option<Mail>,
+        commit: impl FnOnce() -> F,
     ) -> Result<(), ListenError> {
         let mut bound = lock(&self.bound);
         let copy = |bound: &Bound| Bound {
@@ -223,7 +224,7 @@ impl<M: Machine + 'static> Host<M> {
         let mut next = bound.iter().map(copy).collect();
         let orders = self.bind(listeners, &mut next)?;
         *bound = next;
-        self.order(orders, mail);
+        self.order(orders, commit());
         Ok(())
     }
 
@@ -291,9 +292,9 @@ impl<M: Machine + 'static> Host<M> {
         self.fleet.recorder.reopen()
     }
 
-    /// Sends the access log elsewhere; `None` turns it off.
-    pub fn set_log(&self, target: Option<Target>) -> io::Result<()> {
-        self.fleet.recorder.set_target(target)
+    /// Sends the access log elsewhere.
+    pub fn set_log(&self, opened: Opened) {
+        self.fleet.recorder.switch(opened);
     }
 
     /// Lines written and lost.

@@ -41,4 +41,9 @@ pub trait Machine {
     fn undelivered(&mut self, worker: WorkerId, mail: Mail) {
         drop((worker, mail));
     }
+    /// Another worker has ended: what it still waited for must not keep others waiting. Mail that
+    /// it had not read follows as `undelivered`.
+    fn outlived(&mut self, worker: WorkerId) {
+        let _ = worker;
+    }
 }

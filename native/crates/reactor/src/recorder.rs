@@ -63,6 +63,21 @@ impl Target {
     }
 }
 
+/// A target whose file is open: nothing can fail any more.
+#[derive(Debug)]
+pub struct Opened {
+    target: Option<Target>,
+    file: Option<File>,
+}
+
+impl Opened {
+    /// Opens it; `None` is no log.
+    pub fn new(target: Option<Target>) -> io::Result<Self> {
+        let file = target.as_ref().map(Target::open).transpose()?;
+        Ok(Self { target, file })
+    }
+}
+
 /// What the recorder has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -187,7 +202,13 @@ impl<R: Line + Send + 'static> Recorder<R> {
 
     /// Writes somewhere else from now on; what was taken before still goes to the old place.
     pub fn set_target(&self, target: Option<Target>) -> io::Result<()> {
-        let file = target.as_ref().map(Target::open).transpose()?;
+        self.switch(Opened::new(target)?);
+        Ok(())
+    }
+
+    /// As `set_target`, which may fail before.
+    pub fn switch(&self, opened: Opened) {
+        let Opened { target, file } = opened;
         self.shared.on.store(file.is_some(), Ordering::Relaxed);
         let mut state = self.shared.lock();
         let before = state
@@ -199,7 +220,6 @@ impl<R: Line + Send + 'static> Recorder<R> {
         state.idle = false;
         drop(state);
         self.shared.wake.notify_one();
-        Ok(())
     }
 
     /// Lines written and lost.

@@ -209,6 +209,12 @@ impl<M: Machine> Driver<M> {
                     }
                 }
                 Some(Letter::Listen(orders)) => self.rearrange(orders),
+                Some(Letter::Ended(worker, unread)) => {
+                    self.machine.outlived(worker);
+                    for mail in unread {
+                        self.machine.undelivered(worker, mail);
+                    }
+                }
                 Some(Letter::Stop) => {
                     self.stopped = true;
                     self.machine.handle(Input::Mail(Mail::Stop));

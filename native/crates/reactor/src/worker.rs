@@ -45,17 +45,14 @@ pub(crate) fn start<M: Machine + 'static>(
                 &factory,
             );
         }));
-        slot.accepts.store(false, Ordering::Relaxed);
-        slot.drained.store(true, Ordering::Release);
-        drop(slot.mailbox.close());
+        // The machine is gone by now, and with it the permits that it had.
+        ours.bury(id, &slot);
         if whole.is_err() {
             ours.count_bug();
         }
     });
     if let Err(error) = started {
-        mailbox.accepts.store(false, Ordering::Relaxed);
-        mailbox.drained.store(true, Ordering::Release);
-        drop(mailbox.mailbox.close());
+        fleet.bury(id, &mailbox);
         return Err(error);
     }
     Ok(Some(id))
@@ -207,10 +204,16 @@ impl<M: Machine + 'static> Inline<M> {
         driver.slot.accepts.store(false, Ordering::Relaxed);
         driver.slot.drained.store(true, Ordering::Release);
         driver.inbox.extend(driver.slot.mailbox.close());
-        // Mail was for exchanges that are gone; orders are for whoever holds the listeners.
-        driver
-            .inbox
-            .retain(|letter| !matches!(letter, Letter::Mail(_)));
+        // Mail was for exchanges that are gone, but there may be permits in it; orders are for
+        // whoever holds the listeners.
+        let mut unread = Vec::new();
+        for letter in std::mem::take(&mut driver.inbox) {
+            match letter {
+                Letter::Mail(mail) => unread.push(mail),
+                letter => driver.inbox.push_back(letter),
+            }
+        }
+        driver.inbox.push_back(Letter::Ended(driver.id, unread));
         driver.dues.clear();
         driver.current = None;
         for conn in driver.connections.clear() {

@@ -4,16 +4,16 @@
     reason = "test code outside of the test functions"
 )]
 
-mod common;
+mod harness;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use common::{PATIENCE, connect, eventually, path, port, workers};
 use engine::clock::SECOND;
 use engine::shared::Shared;
 use engine::snapshot::{Plan, Snapshot};
+use harness::{PATIENCE, connect, eventually, path, port, workers};
 use reactor::recorder::Target;
 use reactor::{Proxy, clock};
 
@@ -86,6 +86,39 @@ fn get(stream: &mut (impl Read + Write)) -> String {
 }
 
 #[test]
+fn a_plan_whose_listener_cannot_be_bound_leaves_the_rooms_as_they_are() {
+    let shared = Arc::new(Shared::new(reactor::worker_ids(1)));
+    let compile = |plan: &Plan, generation| {
+        let prepared = Snapshot::prepare(plan).expect("a good plan");
+        Arc::new(prepared.commit(&shared, 1, generation, clock::mono_ns()))
+    };
+    let old = plan(upstream());
+    let first = compile(&old, 1);
+    let proxy =
+        Proxy::start(workers(1), Arc::clone(&shared), first, &old.listeners, None).expect("starts");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut new = old.clone();
+    new.pools[0].channel.capacity = 3;
+    new.held_bytes_max = 7;
+    new.listeners[0].name = "moved".to_owned();
+    new.listeners[0].address = engine::snapshot::Address::Tcp(taken.local_addr().unwrap());
+    let commit = || compile(&new, 2);
+    assert!(proxy.apply(&new.listeners, commit).is_err());
+    let seen = || {
+        let room = shared.room("pool").snapshot(clock::mono_ns());
+        (room.capacity, shared.held_bytes.max())
+    };
+    assert_eq!(seen(), (8, 1_000_000));
+    assert!(get(&mut connect(port(&proxy))).starts_with("HTTP/1.1 200"));
+    drop(taken);
+    proxy.apply(&new.listeners, commit).unwrap();
+    assert_eq!(seen(), (3, 7));
+    assert!(get(&mut connect(port(&proxy))).starts_with("HTTP/1.1 200"));
+    proxy.stop();
+    assert!(proxy.join(PATIENCE));
+}
+
+#[test]
 fn requests_pass_reloads_apply_and_a_drain_ends() {
     for count in [1, 2] {
         let options = workers(count);
@@ -112,7 +145,7 @@ fn requests_pass_reloads_apply_and_a_drain_ends() {
         for _ in 0..10 {
             assert!(get(&mut client).starts_with("HTTP/1.1 200"));
         }
-        proxy.apply(&compile(2), listeners).unwrap();
+        proxy.apply(listeners, || compile(2)).unwrap();
         assert!(get(&mut client).starts_with("HTTP/1.1 200"));
         assert!(get(&mut connect(port(&proxy))).starts_with("HTTP/1.1 200"));
         proxy.drain(clock::mono_ns() + SECOND);

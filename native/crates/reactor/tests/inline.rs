@@ -4,7 +4,7 @@
     reason = "test code outside of the test functions"
 )]
 
-mod common;
+mod harness;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::*;
 use engine::clock::MS;
-use engine::ids::ConnId;
-use reactor::{Host, Inline, Machine};
+use engine::ids::{ConnId, WorkerId};
+use harness::*;
+use reactor::{Host, Inline, Machine, limits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
@@ -124,18 +124,24 @@ fn an_idle_driver_is_not_turned() {
     assert!(!outer.readable());
 }
 
-struct Buggy;
+/// Has a bug; counts the machines that it was made in place of.
+struct Buggy(Arc<AtomicUsize>);
 
 impl Behaviour for Buggy {
     fn read(&mut self, at: &mut Table, id: ConnId, bytes: &[u8]) {
         assert!(bytes[0] != b'!', "a bug, on purpose");
         at.write(id, bytes);
     }
+    fn outlived(&mut self, _worker: WorkerId) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[test]
 fn after_a_bug_a_new_machine_serves() {
-    let host = launch(workers(0), &[tcp()], |_| Buggy);
+    let outlived = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&outlived);
+    let host = launch(workers(0), &[tcp()], move |_| Buggy(Arc::clone(&count)));
     let to = port(&host);
     let mut outer = Outer::new(&host);
     outer.run(in_thread(move || {
@@ -147,4 +153,6 @@ fn after_a_bug_a_new_machine_serves() {
         }
     }));
     assert_eq!(host.bugs(), 20);
+    let replaced = usize::from(limits::SPARE_WORKERS);
+    assert_eq!(outlived.load(Ordering::Relaxed), replaced);
 }

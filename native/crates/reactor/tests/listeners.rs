@@ -4,7 +4,7 @@
     reason = "test code outside of the test functions"
 )]
 
-mod common;
+mod harness;
 
 use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,10 +12,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use common::*;
 use engine::ids::{AskId, ConnId, ExchangeId};
 use engine::input::{Accepted, Answer, Mail};
 use engine::snapshot::{Address, ListenerKind};
+use harness::*;
 use reactor::{Host, Listen, StartError};
 
 fn named(name: &str, listen: Listen) -> Listen {
@@ -109,7 +109,7 @@ fn ipv6_and_ipv4_wildcards_live_side_by_side() {
         address: any(&format!("[::]:{port}")),
         ..tcp()
     };
-    host.rearrange(&[first, second], |_| None).unwrap();
+    host.rearrange(&[first, second], || |_| None).unwrap();
     exchange(
         &mut connect(SocketAddr::new("127.0.0.1".parse().unwrap(), port)),
         b"four",
@@ -191,7 +191,7 @@ fn a_reload_moves_listeners_and_tells_workers_in_order() {
                 };
                 Some(Mail::Answer(AskId { worker, exchange }, answer))
             };
-            host.rearrange(&turned, mail).unwrap();
+            host.rearrange(&turned, || mail).unwrap();
             let (listener, seen) = told(first);
             assert_eq!(
                 u16::from(listener),
@@ -199,7 +199,7 @@ fn a_reload_moves_listeners_and_tells_workers_in_order() {
                 "id and configuration agree"
             );
         }
-        host.rearrange(&[two], |_| None).unwrap();
+        host.rearrange(&[two], || |_| None).unwrap();
         eventually("the first is closed", || TcpStream::connect(first).is_err());
         assert_eq!(told(second).0, 0);
         assert_eq!(address("two"), second);
@@ -217,7 +217,13 @@ fn a_reload_that_cannot_bind_changes_nothing() {
         address,
         ..tcp()
     };
-    assert!(host.rearrange(&[bad], |_| None).is_err());
+    let mut committed = false;
+    let commit = || {
+        committed = true;
+        |_| None
+    };
+    assert!(host.rearrange(&[bad], commit).is_err());
+    assert!(!committed);
     exchange(&mut connect(port(&host)), b"as before");
     end(&host);
 }

@@ -4,13 +4,13 @@
     reason = "test code outside of the test functions"
 )]
 
-mod common;
+mod harness;
 
 use std::fs;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use common::{PATIENCE, eventually, path};
+use harness::{PATIENCE, eventually, path};
 use reactor::recorder::{Counts, Line, Recorder, Target};
 
 struct Number(usize);

@@ -4,7 +4,7 @@
     reason = "test code outside of the test functions"
 )]
 
-mod common;
+mod harness;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,11 +12,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use common::*;
 use engine::ids::ConnId;
 use engine::input::{Accepted, Closed, DialError};
 use engine::output::How;
 use engine::snapshot::Address;
+use harness::*;
 use socket2::SockRef;
 
 #[test]

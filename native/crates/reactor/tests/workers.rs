@@ -4,20 +4,20 @@
     reason = "test code outside of the test functions"
 )]
 
-mod common;
+mod harness;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use common::*;
 use engine::clock::MS;
 use engine::ids::{AskId, ConnId, ExchangeId, WorkerId};
 use engine::input::{Accepted, Answer, Closed, Mail};
 use engine::output::{How, Output, Question};
 use engine::snapshot::ListenerKind;
+use harness::*;
 use reactor::{Host, Listen, clock, limits};
 
 const EXCHANGE: ExchangeId = ExchangeId {
@@ -42,7 +42,7 @@ fn answer(id: WorkerId, status: u16) -> Mail {
 
 /// Any byte makes the next worker write the byte's worker number to its own connection.
 struct Ring {
-    seen: std::sync::mpsc::Sender<(u16, u16)>,
+    seen: Sender<(u16, u16)>,
 }
 
 impl Behaviour for Ring {
@@ -166,6 +166,46 @@ fn when_spares_run_out_the_suspect_worker_goes_on() {
     worker_of(&mut connect(port(&host)));
     host.stop();
     assert!(host.join(PATIENCE));
+}
+
+/// As `Buggy`; says whom it outlived, and what mail came back.
+struct Heir {
+    outlived: Sender<(WorkerId, WorkerId)>,
+    unread: Sender<WorkerId>,
+    me: WorkerId,
+}
+
+impl Behaviour for Heir {
+    fn read(&mut self, at: &mut Table, id: ConnId, bytes: &[u8]) {
+        Buggy.read(at, id, bytes);
+    }
+    fn outlived(&mut self, worker: WorkerId) {
+        let _ = self.outlived.send((self.me, worker));
+    }
+    fn undelivered(&mut self, worker: WorkerId, _mail: Mail) {
+        let _ = self.unread.send(worker);
+    }
+}
+
+#[test]
+fn what_an_ended_worker_leaves_behind_is_seen_to() {
+    for count in [1, 2] {
+        let ((outlived, ends), (unread, returned)) = (channel(), channel());
+        let host = launch(workers(count), &[tcp()], move |birth| Heir {
+            outlived: outlived.clone(),
+            unread: unread.clone(),
+            me: birth.worker,
+        });
+        let mut victim = connect(port(&host));
+        let old = WorkerId(worker_of(&mut victim));
+        victim.write_all(b"!").unwrap();
+        let (by, ended) = ends.recv_timeout(PATIENCE).expect("somebody is told");
+        assert_eq!(ended, old);
+        assert_ne!(by, old);
+        assert!(returned.try_recv().is_err(), "no mail was lost");
+        host.stop();
+        assert!(host.join(PATIENCE));
+    }
 }
 
 /// Sets a deadline and counts how often and when it is turned.

@@ -297,6 +297,8 @@ impl Engine {
     /// Starts a drain: idle client connections close, running exchanges finish.
     pub(crate) fn drain(&mut self, deadline_ns: u64) {
         self.draining = Some(deadline_ns);
+        // A worker drains alone after a panic, which may have set a permit free unseen.
+        self.pump_rooms();
         for id in self.exchanges.keys() {
             if let Some(exchange) = self.exchanges.get_mut(id)
                 && !exchange.admin

@@ -127,6 +127,20 @@ fn workers_are_merged() {
 }
 
 #[test]
+fn a_dead_worker_keeps_its_counts_and_loses_its_gauges() {
+    let registry = Registry::new(2);
+    for worker in 0..2 {
+        let cells = block(&registry, worker, Scope::Listener);
+        cells.add(Metric::Connections, 3);
+        cells.add(Metric::ClientOpen, 2);
+    }
+    registry.forget_worker(WorkerId(1));
+    let families = registry.collect();
+    assert!((total(&families, Metric::Connections) - 6.0).abs() < 1e-9);
+    assert!((total(&families, Metric::ClientOpen) - 2.0).abs() < 1e-9);
+}
+
+#[test]
 fn a_bound_belongs_to_its_bucket() {
     let registry = Registry::new(1);
     let cells = block(&registry, 0, Scope::Pool);

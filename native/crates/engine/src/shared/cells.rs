@@ -159,6 +159,23 @@ impl Registry {
         Arc::clone(cells)
     }
 
+    /// A dead worker's gauges show nothing any more; what it counted stays. Nobody writes its cells
+    /// now, so that the rule of one writer holds.
+    pub(crate) fn forget_worker(&self, worker: WorkerId) {
+        for ((scope, _), block) in lock(&self.blocks).iter() {
+            let Some(Some(cells)) = block.get(usize::from(worker.0)) else {
+                continue;
+            };
+            let gauges = Metric::ALL.iter().filter(|metric| {
+                let row = metric.row();
+                row.scope == *scope && row.kind == Kind::Gauge
+            });
+            for metric in gauges {
+                cells.set(*metric, 0);
+            }
+        }
+    }
+
     /// One family a row of the table, in its order, merged over workers. Rows without cells have
     /// no samples here.
     pub fn collect(&self) -> Vec<Family> {

@@ -91,8 +91,10 @@ impl Shared {
         lock(&self.rooms).retain(|_, room| Arc::strong_count(room) > 1 || !room.quiet());
     }
 
-    /// Takes a dead worker's waiters out of every room; deliver what it answers.
+    /// Takes a dead worker's waiters out of every room, and what it counted as being there now out
+    /// of the metrics; deliver what it answers.
     pub fn forget_worker(&self, worker: WorkerId, now_ns: u64, random: &mut Random) -> Vec<Wake> {
+        self.metrics.forget_worker(worker);
         self.rooms()
             .iter()
             .map(|room| room.forget_worker(worker, now_ns, random))

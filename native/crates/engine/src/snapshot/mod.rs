@@ -165,10 +165,24 @@ pub struct Pool {
     pub balance: Balance,
 }
 
+/// A plan that was found to be right and is not in force: nothing has heard of it yet, and nothing
+/// can fail any more.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    plan: &'a Plan,
+    listeners: Vec<Arc<Listener>>,
+}
+
 impl Snapshot {
-    /// Builds the snapshot and configures the rooms. On error nothing was changed.
-    ///
-    /// `generation` and `now_ns` come from the driver.
+    /// Looks for what is wrong with a plan, and changes nothing.
+    pub fn prepare(plan: &Plan) -> Result<Prepared<'_>, PlanError> {
+        check(plan)?;
+        let listeners = plan.listeners.iter().map(listener);
+        let listeners = listeners.collect::<Result<_, _>>()?;
+        Ok(Prepared { plan, listeners })
+    }
+
+    /// Prepares and commits at once. On error nothing was changed.
     pub fn compile(
         plan: &Plan,
         shared: &Shared,
@@ -176,47 +190,30 @@ impl Snapshot {
         generation: u64,
         now_ns: u64,
     ) -> Result<Self, PlanError> {
-        check(plan)?;
-        let listeners = plan
-            .listeners
-            .iter()
-            .map(|l| {
-                let trusted = l
-                    .trusted_peers
-                    .iter()
-                    .map(|t| Cidr::parse(t))
-                    .collect::<Option<_>>();
-                let trusted = trusted.ok_or_else(|| {
-                    PlanError(format!(
-                        "listener {}: trusted_peers holds no CIDR block",
-                        l.name
-                    ))
-                })?;
-                Ok(Arc::new(Listener {
-                    plan: l.clone(),
-                    trusted,
-                }))
-            })
-            .collect::<Result<Vec<_>, PlanError>>()?;
-        let pools: Vec<Arc<Pool>> = plan
-            .pools
-            .iter()
-            .map(|p| Arc::new(pool(p, shared, workers, now_ns)))
-            .collect();
-        let routes: Vec<_> = plan
-            .routes
-            .iter()
-            .map(|r| Arc::new(Route::new(r)))
-            .collect();
-        let default_route = plan.default_pool.map(|p| Arc::new(Route::fallback(p)));
+        Ok(Self::prepare(plan)?.commit(shared, workers, generation, now_ns))
+    }
+}
+
+impl Prepared<'_> {
+    /// Configures the rooms and the bound of held bytes, and builds the snapshot that refers to
+    /// them. `generation` and `now_ns` come from the driver.
+    pub fn commit(self, shared: &Shared, workers: u16, generation: u64, now_ns: u64) -> Snapshot {
+        let plan = self.plan;
+        let pools = plan.pools.iter();
         shared.held_bytes.set_max(plan.held_bytes_max);
-        Ok(Self {
+        Snapshot {
             generation,
             via: plan.via.clone().into_bytes(),
-            listeners,
-            pools,
-            routes,
-            default_route,
+            listeners: self.listeners,
+            pools: pools
+                .map(|p| Arc::new(pool(p, shared, workers, now_ns)))
+                .collect(),
+            routes: plan
+                .routes
+                .iter()
+                .map(|r| Arc::new(Route::new(r)))
+                .collect(),
+            default_route: plan.default_pool.map(|p| Arc::new(Route::fallback(p))),
             held_body_bytes_max: plan.held_body_bytes_max as usize,
             log: plan.access_log.is_some(),
             log_fields: plan
@@ -224,8 +221,22 @@ impl Snapshot {
                 .iter()
                 .map(|f| f.clone().into_bytes())
                 .collect(),
-        })
+        }
     }
+}
+
+fn listener(plan: &plan::ListenerPlan) -> Result<Arc<Listener>, PlanError> {
+    let blocks = plan.trusted_peers.iter().map(|t| Cidr::parse(t));
+    let trusted = blocks.collect::<Option<_>>().ok_or_else(|| {
+        let name = &plan.name;
+        PlanError(format!(
+            "listener {name}: trusted_peers holds no CIDR block"
+        ))
+    })?;
+    Ok(Arc::new(Listener {
+        plan: plan.clone(),
+        trusted,
+    }))
 }
 
 /// The checks that indices and divisions rely on.

@@ -39,6 +39,7 @@ pub trait Behaviour: 'static {
     fn fin_ahead(&mut self, _at: &mut Table, _id: ConnId) {}
     fn ended(&mut self, _at: &mut Table) {}
     fn undelivered(&mut self, _worker: WorkerId, _mail: Mail) {}
+    fn outlived(&mut self, _worker: WorkerId) {}
 }
 
 #[derive(Default)]
@@ -222,6 +223,10 @@ impl<B: Behaviour> Machine for Scripted<B> {
 
     fn undelivered(&mut self, worker: WorkerId, mail: Mail) {
         self.behaviour.undelivered(worker, mail);
+    }
+
+    fn outlived(&mut self, worker: WorkerId) {
+        self.behaviour.outlived(worker);
     }
 }
 
