@@ -1,7 +1,8 @@
-//! Which route, pool and endpoint a request would meet: the engine's own verdicts, written down.
+//! Which route, pool and endpoint a request would meet: the engine's explanation, written down.
 
-use engine::snapshot::route::{Model, Verdict};
-use engine::snapshot::{Route, Snapshot};
+use engine::snapshot::Snapshot;
+use engine::snapshot::explain::Met;
+use engine::snapshot::route::Verdict;
 use serde_json::{Value, json};
 use wire::{Method, RequestHead};
 
@@ -12,56 +13,38 @@ const PRIORITIES: [&str; 3] = ["high", "normal", "low"];
 /// JSON in, JSON out; the error says what is wrong with the question.
 pub(crate) fn explain(snapshot: &Snapshot, request: &[u8], now_ns: u64) -> Result<Vec<u8>, String> {
     let asked: Value = serde_json::from_slice(request).map_err(|error| error.to_string())?;
-    let head = head(&asked)?;
-    let model = asked["model"].as_str().map_or(Model::Absent, Model::Is);
-    let mut tried = Vec::new();
-    let mut taken = None;
-    for route in &snapshot.routes {
-        let verdict = route.verdict(&head, model);
-        tried.push(json!({"route": route.name, "matches": verdict == Verdict::Yes}));
-        if verdict == Verdict::Yes {
-            taken = Some(&**route);
-            break;
-        }
-    }
-    let by_default = taken.is_none();
-    let route = taken.or(snapshot.default_route.as_deref());
-    let answer = match route {
-        None => json!({"routes": tried, "route": null, "status": 404,
+    let explanation = snapshot.explain(&head(&asked)?, asked["model"].as_str(), now_ns);
+    let routes: Vec<_> = explanation
+        .routes
+        .iter()
+        .map(|(route, said)| json!({"route": route.name, "matches": *said == Verdict::Yes}))
+        .collect();
+    let answer = match explanation.met {
+        None => json!({"routes": routes, "route": null, "status": 404,
             "why": "no route matches and there is no default_pool"}),
-        Some(route) => met(snapshot, route, &tried, by_default, now_ns),
+        Some(met) => written(&met, &routes),
     };
     Ok(answer.to_string().into_bytes())
 }
 
-fn met(
-    snapshot: &Snapshot,
-    route: &Route,
-    tried: &[Value],
-    by_default: bool,
-    now_ns: u64,
-) -> Value {
-    let pool = &snapshot.pools[route.pool];
-    let room = pool.room.snapshot(now_ns);
-    let usable = |e: &&engine::shared::EndpointView| {
-        e.active && e.ejected_ms_left == 0 && e.in_flight < e.concurrency
+fn written(met: &Met, routes: &[Value]) -> Value {
+    let why = if met.by_default {
+        "no route matches: default_pool"
+    } else {
+        "the first that matches"
     };
-    let best = room
-        .endpoints
-        .iter()
-        .filter(usable)
-        .min_by(|a, b| a.score.total_cmp(&b.score));
+    let endpoint = met.endpoint.and_then(|at| met.room.endpoints.get(at));
     json!({
-        "routes": tried,
-        "route": route.name,
-        "why": if by_default { "no route matches: default_pool" } else { "the first that matches" },
-        "priority": PRIORITIES[usize::from(route.class.min(2))],
-        "body_bytes_max": route.body_bytes_max,
-        "pool": view::room(&room),
-        "endpoint": best.map(|e| &e.name),
+        "routes": routes,
+        "route": met.route.name,
+        "why": why,
+        "priority": PRIORITIES[usize::from(met.route.class.min(2))],
+        "body_bytes_max": met.route.body_bytes_max,
+        "pool": view::room(&met.room),
+        "endpoint": endpoint.map(|e| &e.name),
         "endpoint_why": "lowest score among those that are active, not ejected and have room",
-        "max_wait_ms": pool.max_wait_ns / engine::clock::MS,
-        "attempts": pool.attempts_max,
+        "max_wait_ms": met.pool.max_wait_ns / engine::clock::MS,
+        "attempts": met.pool.attempts_max,
     })
 }
 

@@ -3,99 +3,82 @@
 //!
 //! **Invariant:** it asks the same `Route::verdict` and reads the same scores as the data plane.
 
-use super::Snapshot;
+use std::sync::Arc;
+
 use super::route::{Model, Verdict};
+use super::{Pool, Route, Snapshot};
 use crate::shared::{EndpointView, RoomView};
 use wire::RequestHead;
 
 /// A decision and its reasons.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Explanation {
-    /// Each route looked at, in order, with what it said.
-    pub routes: Vec<(String, &'static str)>,
-    /// The route taken.
-    pub route: Option<String>,
-    /// Its class: `high`, `normal` or `low`.
-    pub class: Option<&'static str>,
-    /// The pool and its channel.
-    pub pool: Option<RoomView>,
-    /// The endpoint that would be chosen now.
-    pub endpoint: Option<String>,
-    /// Why each endpoint would or would not be chosen, by name.
-    pub endpoints: Vec<(EndpointView, &'static str)>,
-    /// What the client would get instead, if nothing is taken.
-    pub refusal: Option<&'static str>,
+    /// Each route looked at, in order, with what it said; behind one that matches none is.
+    pub routes: Vec<(Arc<Route>, Verdict)>,
+    /// What the request meets. `None`: no route matches, and there is no default pool.
+    pub met: Option<Met>,
+}
+
+/// What a request meets.
+#[derive(Clone, Debug)]
+pub struct Met {
+    /// The route.
+    pub route: Arc<Route>,
+    /// No route matched: it is the default pool's.
+    pub by_default: bool,
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// Its channel and its endpoints now.
+    pub room: RoomView,
+    /// The endpoint that would be chosen now: its position in `room.endpoints`.
+    pub endpoint: Option<usize>,
 }
 
 impl Snapshot {
     /// Explains what would become of a request with this head and `model` now.
     pub fn explain(&self, head: &RequestHead, model: Option<&str>, now_ns: u64) -> Explanation {
-        let mut said = Explanation::default();
         let model = model.map_or(Model::Absent, Model::Is);
-        let mut taken = None;
+        let mut routes = Vec::new();
         for route in &self.routes {
             let verdict = route.verdict(head, model);
-            said.routes
-                .push((route.name.clone(), words(verdict, route.wants_model())));
+            routes.push((Arc::clone(route), verdict));
             if verdict == Verdict::Yes {
-                taken = Some(route);
                 break;
             }
         }
-        let Some(route) = taken.or(self.default_route.as_ref()) else {
-            said.refusal = Some("404: no route matches this request and there is no default pool");
-            return said;
-        };
-        if taken.is_none() {
-            said.routes
-                .push((route.name.clone(), "taken: the default pool"));
-        }
-        said.route = Some(route.name.clone());
-        said.class = Some(["high", "normal", "low"][usize::from(route.class.min(2))]);
-        let Some(pool) = self.pools.get(route.pool) else {
-            return said;
-        };
-        let view = pool.room.snapshot(now_ns);
-        said.endpoints = view.endpoints.iter().map(|e| (e.clone(), why(e))).collect();
-        said.endpoint = view
-            .endpoints
-            .iter()
-            .filter(|e| why(e) == ELIGIBLE)
-            .min_by(|a, b| a.score.total_cmp(&b.score))
-            .map(|e| e.name.clone());
-        if said.endpoint.is_none() {
-            said.refusal = Some(if view.depth < view.capacity {
-                "waits in the channel: no endpoint has a free permit"
-            } else {
-                "429: no endpoint has a free permit and the channel is full"
-            });
-        }
-        said.pool = Some(view);
-        said
+        let taken = routes
+            .last()
+            .filter(|(_, verdict)| *verdict == Verdict::Yes);
+        let by_default = taken.is_none();
+        let route = taken
+            .map(|(route, _)| route)
+            .or(self.default_route.as_ref());
+        let met = route.and_then(|route| {
+            let pool = Arc::clone(self.pools.get(route.pool)?);
+            let room = pool.room.snapshot(now_ns);
+            let eligible = room
+                .endpoints
+                .iter()
+                .enumerate()
+                .filter(|(_, e)| is_eligible(e));
+            let endpoint = eligible.min_by(|(_, a), (_, b)| a.score.total_cmp(&b.score));
+            Some(Met {
+                route: Arc::clone(route),
+                by_default,
+                endpoint: endpoint.map(|(at, _)| at),
+                pool,
+                room,
+            })
+        });
+        Explanation { routes, met }
     }
 }
 
-const ELIGIBLE: &str = "eligible";
-
-fn why(endpoint: &EndpointView) -> &'static str {
-    if !endpoint.active {
-        "no longer configured: finishes what it has"
-    } else if endpoint.ejected_ms_left > 0 {
-        "ejected after failures"
-    } else if endpoint.on_trial && endpoint.in_flight > 0 {
-        "on trial after an ejection: one request at a time"
-    } else if endpoint.in_flight >= endpoint.concurrency {
-        "at its concurrency"
-    } else {
-        ELIGIBLE
-    }
-}
-
-fn words(verdict: Verdict, wants_model: bool) -> &'static str {
-    match (verdict, wants_model) {
-        (Verdict::Yes, _) => "taken",
-        (Verdict::No, true) => "no: path, method, headers or model differ",
-        (Verdict::No, false) => "no: path, method or headers differ",
-        (Verdict::NeedsModel, _) => "needs the body's model",
-    }
+/// Whether a permit for that endpoint could be had now.
+fn is_eligible(endpoint: &EndpointView) -> bool {
+    endpoint.active
+        && endpoint.ejected_ms_left == 0
+        && endpoint.in_flight < endpoint.concurrency
+        // After an ejection it serves one at a time until it has proved itself.
+        && !(endpoint.on_trial && endpoint.in_flight > 0)
 }
