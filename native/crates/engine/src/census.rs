@@ -61,3 +61,24 @@ impl Engine {
         census
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use crate::conn::{Client, Conn, Upstream};
+    use crate::exchange::Exchange;
+    use wire::h1::{RequestReader, ResponseReader};
+
+    /// A live stream is an exchange and two connections with their readers; an idle connection is
+    /// the second line alone. Buffers come on top, and are given back when they are empty.
+    #[test]
+    fn what_each_live_stream_holds_is_small() {
+        let exchange = size_of::<Exchange>();
+        let client = size_of::<Conn>() + size_of::<Client>() + size_of::<RequestReader>();
+        let upstream = size_of::<Conn>() + size_of::<Upstream>() + size_of::<ResponseReader>();
+        assert!(exchange <= 1536);
+        assert!(client <= 640);
+        assert!(upstream <= 512);
+    }
+}
