@@ -161,7 +161,10 @@ impl World {
         let client = &mut self.clients[c];
         if client.outgoing.is_empty() && client.reserve.is_none() {
             let waits = !client.sent.is_empty() || client.got.is_some() || client.tunnel.is_some();
-            if waits && !client.pipelines || client.sent.len() > 3 {
+            // What closes the connection behind its answer is not pipelined: a reset of it would
+            // take unread answers along.
+            let ends = client.to_send.front().is_some_and(|&id| self.specs[id as usize].http10);
+            if waits && (!client.pipelines || ends) || client.sent.len() > 3 {
                 return;
             }
             let Some(id) = client.to_send.pop_front() else {
@@ -541,7 +544,8 @@ impl World {
         if let Some(got) = client.got.take() {
             let track = &mut self.tracks[got.id as usize];
             track.cut = true;
-            let loose = !client.gone && !got.scanner.at_boundary()
+            let loose = !client.gone
+                && !got.scanner.at_boundary()
                 && !got.tail.is_empty()
                 && !reset
                 && got.expected.len() < EVENT_TAIL_BYTES_MAX;
@@ -628,7 +632,7 @@ impl Got {
             return;
         }
         let text = String::from_utf8_lossy(event);
-        let error = text.starts_with("data: {\"error\"");
+        let error = text.trim_start().starts_with("data: {\"error\"");
         assert!(
             error,
             "a strange event in the answer to {}: {text}",

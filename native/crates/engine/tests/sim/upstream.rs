@@ -173,6 +173,13 @@ impl World {
             return;
         };
         let next = server.steps.front().map(|(delay, _)| *delay);
+        self.trace.line(self.now, || match &step {
+            Step::Send(bytes) => format!("link {l} answers {} bytes", bytes.len()),
+            Step::Finish { .. } => format!("link {l} has answered"),
+            Step::Upgrade => format!("link {l} upgrades"),
+            Step::Fin => format!("link {l} sends FIN"),
+            Step::Rst => format!("link {l} sends RST"),
+        });
         match step {
             Step::Send(bytes) => self.peer_write(l, &bytes),
             Step::Upgrade => {
@@ -208,6 +215,9 @@ impl World {
         }
         self.links[l].answered_whole = true;
         if !keep || !complete {
+            // It closes: what the proxy sends from now on meets nobody.
+            self.servers[l] = None;
+            self.links[l].peer_gone = true;
             self.links[l].peer_fin = true;
             return self.peer_pump(l);
         }

@@ -345,7 +345,11 @@ impl World {
     }
 
     pub(crate) fn send_rst(&mut self, l: usize, way: Way) {
-        self.pipe(l, way).lose();
+        let pipe = self.pipe(l, way);
+        if !pipe.fin_sent {
+            // Bytes before a FIN arrive before it.
+            pipe.lose();
+        }
         let delay = self.when(l, way);
         self.after(delay, Event::ArriveRst(l, way));
     }
