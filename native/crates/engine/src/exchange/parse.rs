@@ -14,7 +14,6 @@ use crate::ids::{ConnId, ExchangeId};
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::How;
-use crate::scan::ScanViolation;
 use wire::h1::Event;
 use wire::{Body, Method, Name};
 
@@ -349,15 +348,8 @@ fn body_verdict(exchange: &Exchange) -> Option<Failure> {
         return None;
     }
     let violation = exchange.scan.violation()?;
-    // A body that is not JSON at all matters only to a route that must read it (see `match`);
-    // an ambiguous `model` could mean one thing to us and another to the engine.
-    matches!(
-        violation,
-        ScanViolation::DuplicateModel
-            | ScanViolation::DuplicateStream
-            | ScanViolation::EscapedModelKey
-    )
-    .then(|| Failure::from(violation))
+    // Another fault matters only to a route that must read the body (see `match`).
+    violation.is_ambiguous().then(|| Failure::from(violation))
 }
 
 /// When to come back after the process held too many bytes: uploads take about so long.

@@ -121,7 +121,7 @@ fn refuses_what_two_parsers_may_read_differently() {
     for (body, want) in cases {
         assert_eq!(violation(body), want, "{body}");
     }
-    assert!(V::Malformed.is_ambiguous() && !V::NotJson.is_ambiguous());
+    assert!(V::DuplicateModel.is_ambiguous() && !V::Malformed.is_ambiguous());
 }
 
 #[test]

@@ -24,11 +24,14 @@ pub enum ScanViolation {
 }
 
 impl ScanViolation {
-    /// Whether the engine could read another `model` out of the same bytes than we do. Only a body
-    /// that is no JSON object at all is not so: behind every other fault nothing was looked at, and
-    /// a lenient parser (Python's takes `NaN`) may find a second `model` there.
+    /// Whether the body shows that the engine may read another `model` or `stream` out of the same
+    /// bytes than we do: no route takes such a body. Other faults matter only to a route that must
+    /// read the body.
     pub fn is_ambiguous(self) -> bool {
-        self != Self::NotJson
+        matches!(
+            self,
+            Self::DuplicateModel | Self::DuplicateStream | Self::EscapedModelKey
+        )
     }
 
     /// A clause for the error message.
