@@ -23,8 +23,8 @@ const WRITES: [&str; 8] = [
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             sources(&path, found);
         } else if path.extension().is_some_and(|end| end == "rs") {
@@ -45,7 +45,7 @@ fn code() -> String {
         if path.ends_with("tests.rs") || path.ends_with("metrics/table.rs") {
             continue;
         }
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = std::fs::read_to_string(&path).expect("a source file");
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         let lines = text
             .lines()
@@ -57,12 +57,12 @@ fn code() -> String {
 }
 
 fn is_written(code: &str, metric: Metric) -> bool {
-    let writes = |write: &&str| {
+    let writes = |write: &str| {
         let call = format!("{write}Metric::{metric:?}");
         code.match_indices(&call)
             .any(|(at, _)| code[at + call.len()..].starts_with([',', ')']))
     };
-    WRITES.iter().any(|write| writes(&write))
+    WRITES.iter().any(|write| writes(write))
 }
 
 #[test]

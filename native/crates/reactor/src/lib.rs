@@ -2,7 +2,7 @@
 //!
 //! The crate drives any [`Machine`] (in production `engine::Engine`) in turns: wait, `begin`, a
 //! bounded number of inputs, `end`, a full drain of `poll`, one flush per connection. The same
-//! [`turn::Driver`](turn) runs on a worker thread or inline under somebody else's event loop.
+//! `turn::Driver` runs on a worker thread or inline under somebody else's event loop.
 //!
 //! **Invariants:** no file here looks into the bytes that pass; no queue is without a bound
 //! ([`limits`]); an edge of the poller is never lost, because what a bounded turn leaves behind

@@ -227,13 +227,8 @@ impl Report {
 impl Part {
     fn new(tally: &Tally, pids: &[u32], names: &[String]) -> Self {
         let seconds = tally.ended_ns.saturating_sub(tally.started_ns) as f64 / 1e9;
-        let rate = |count: u64| {
-            if seconds > 0.0 {
-                count as f64 / seconds
-            } else {
-                0.0
-            }
-        };
+        let share = |part: f64| if seconds > 0.0 { part / seconds } else { 0.0 };
+        let rate = |count: u64| share(count as f64);
         let (answers, tokens) = (tally.window_answers, tally.window_tokens);
         let watched = pids.iter().zip(names).zip(&tally.processes);
         let processes: Vec<Process> = watched
@@ -287,11 +282,7 @@ impl Part {
                 .map(|process| process.cpu_us_per_token)
                 .sum(),
             processes,
-            generator_busy: if seconds > 0.0 {
-                own_us / 1e6 / seconds
-            } else {
-                0.0
-            },
+            generator_busy: share(own_us / 1e6),
             generator_cpu_us_per_answer: over(own_us, answers),
             generator_cpu_us_per_token: over(own_us, tokens),
             lag: Summary::of(&tally.lag),
