@@ -242,3 +242,21 @@ def test_real_names() -> None:
     assert system_resolve("localhost")[0] == "127.0.0.1"
     _, findings = compile_plan(of_upstreams(["http://localhost:1"], listen="localhost:0"))
     assert findings == []
+
+
+def test_a_name_with_several_addresses_says_which_is_used(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One endpoint is one engine; loopback's second family is nothing to speak of."""
+    config = of_upstreams(["http://many.example:1"], listen="127.0.0.1:0")
+    addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+    plan, findings = compile_plan(config, lambda _: addresses)
+    assert findings == []
+    assert orjson.loads(plan)["pools"][0]["endpoints"][0]["address"] == {"tcp": "192.0.2.1:1"}
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "many.example has several addresses: 192.0.2.1 is used, not 192.0.2.2, 2001:db8::1;"
+    )
+    caplog.clear()
+    compile_plan(config, lambda _: ["127.0.0.1", "::1"])
+    assert not caplog.records
