@@ -121,7 +121,13 @@ impl World {
         fresh.pipelines = self.chance(25);
         if self.chance(self.faults.slow) {
             let bytes = 1 + self.random.below(4000) as usize;
-            fresh.slow = Some((bytes, self.random.below(80) * MS));
+            let stops = self.chance(15);
+            let interval = if stops {
+                6 * SECOND
+            } else {
+                self.random.below(80) * MS
+            };
+            fresh.slow = Some((bytes, interval));
         }
         for _ in 0..1 + self.random.below(5) {
             let id = self.specs.len() as u64;
@@ -163,7 +169,10 @@ impl World {
             let waits = !client.sent.is_empty() || client.got.is_some() || client.tunnel.is_some();
             // What closes the connection behind its answer is not pipelined: a reset of it would
             // take unread answers along.
-            let ends = client.to_send.front().is_some_and(|&id| self.specs[id as usize].http10);
+            let ends = client
+                .to_send
+                .front()
+                .is_some_and(|&id| self.specs[id as usize].http10);
             if waits && (!client.pipelines || ends) || client.sent.len() > 3 {
                 return;
             }
@@ -544,6 +553,8 @@ impl World {
         if let Some(got) = client.got.take() {
             let track = &mut self.tracks[got.id as usize];
             track.cut = true;
+            // Who stops reading is given up, be it behind its last answer.
+            track.gone |= client.slow.is_some_and(|(_, interval)| interval > SECOND);
             let loose = !client.gone
                 && !got.scanner.at_boundary()
                 && !got.tail.is_empty()

@@ -15,30 +15,63 @@ mod upstream;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use world::World;
+use world::{Seen, World};
 
 /// Seeds of an ordinary test run.
-const RUNS: u64 = 300;
+const RUNS: u64 = 3000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.trim().parse().ok()
 }
 
-fn run(seed: u64, print: bool) -> u64 {
-    let result = catch_unwind(AssertUnwindSafe(|| World::new(seed, print).run()));
+fn run(seed: u64, print: bool) -> (u64, Seen) {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(seed, print);
+        (world.run(), world.seen)
+    }));
     result.unwrap_or_else(|panic| {
         eprintln!("\nseed {seed} fails; its story: make sim SEED={seed}\n");
         resume_unwind(panic)
     })
 }
 
+/// Response flags of the access log and other kinds of things that must not die out unnoticed.
+const KINDS: [&str; 25] = [
+    "served",
+    "retried",
+    "stale",
+    "streamed",
+    "queued",
+    "upgraded",
+    "low class",
+    "CG",
+    "CS",
+    "CF",
+    "HL",
+    "HB",
+    "WX",
+    "CR",
+    "CT",
+    "UR",
+    "UC",
+    "UB",
+    "UH",
+    "FT",
+    "IT",
+    "TT",
+    "BT",
+    "BL",
+    "DR",
+];
+
 #[test]
 fn every_seed_keeps_every_promise() {
     if let Some(seed) = number("FASTPROXY_SIM_SEED") {
-        println!("hash {:016x}", run(seed, true));
+        println!("hash {:016x}", run(seed, true).0);
         return;
     }
     let from = number("FASTPROXY_SIM_FROM").unwrap_or(0);
@@ -48,6 +81,7 @@ fn every_seed_keeps_every_promise() {
         .map_or(1, usize::from)
         .min(4);
     let start = Instant::now();
+    let seen = Mutex::new(Seen::new());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -56,7 +90,11 @@ fn every_seed_keeps_every_promise() {
                     if seed >= from + runs {
                         return;
                     }
-                    run(seed, false);
+                    let (_, found) = run(seed, false);
+                    let mut seen = seen.lock().expect("no run fails while it holds the lock");
+                    for (kind, count) in found {
+                        *seen.entry(kind).or_default() += count;
+                    }
                 }
             });
         }
@@ -66,6 +104,14 @@ fn every_seed_keeps_every_promise() {
         "{runs} seeds in {seconds:.1} s: {:.0} a second on each of {threads} threads",
         runs as f64 / seconds / threads as f64
     );
+    let seen = seen.into_inner().expect("no run failed");
+    println!("{seen:?}");
+    for kind in KINDS {
+        assert!(
+            runs < RUNS || seen.get(kind).is_some_and(|&n| n > 0),
+            "no run had {kind}"
+        );
+    }
 }
 
 #[test]

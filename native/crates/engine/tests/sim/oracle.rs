@@ -20,6 +20,8 @@ pub(crate) struct Track {
     pub(crate) committed: bool,
     /// The proxy sent a final head.
     pub(crate) answers: u32,
+    /// Its status.
+    pub(crate) said: u16,
     /// Some upstream sent its whole answer.
     pub(crate) whole: bool,
     pub(crate) records: u32,
@@ -126,6 +128,7 @@ impl World {
                 Some(Event::Head) => {
                     let track = &mut self.tracks[id];
                     track.answers += 1;
+                    track.said = tap.head.status;
                     assert_eq!(track.answers, 1, "one response per request: {id}");
                     let fields = &tap.head.fields;
                     assert!(fields.find_str("x-request-id").is_some(), "no x-request-id");
@@ -265,6 +268,22 @@ impl World {
         track.records += 1;
         track.flag = record.flag;
         track.logged_status = record.status;
+        let flag = if record.flag.is_empty() {
+            "served"
+        } else {
+            record.flag
+        };
+        *self.seen.entry(flag).or_default() += 1;
+        for (kind, happened) in [
+            ("retried", record.attempts > 1 && record.flag.is_empty()),
+            ("streamed", record.stream),
+            ("queued", record.queue_ns > 1_000_000),
+            ("upgraded", record.status == 101),
+            ("stale", track.hits > record.attempts),
+            ("low class", record.class == 2),
+        ] {
+            *self.seen.entry(kind).or_default() += u64::from(happened);
+        }
         self.trace.note(u64::from(record.status));
         self.trace.line(self.now, || {
             format!(
@@ -316,7 +335,7 @@ impl World {
         let spec = &self.specs[id];
         let said = || format!("request {id}: {track:?} {spec:?}");
         assert!(track.records <= 1, "{}", said());
-        let headless = spec.garbage || track.local && track.status == 408;
+        let headless = spec.garbage || track.said == 408;
         if track.hits > 0 || track.answers > 0 && !headless {
             assert_eq!(track.records, 1, "{}", said());
         }

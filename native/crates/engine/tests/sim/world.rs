@@ -1,7 +1,7 @@
 //! Everything there is in a run, and the order in which it happens.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use engine::clock::{MS, SECOND};
@@ -108,7 +108,12 @@ pub(crate) struct World {
     /// Requests whose client is known to be gone since this turn began.
     pub(crate) gone: Vec<u64>,
     pub(crate) scratch: Vec<u8>,
+    /// What kinds of things happened, and how often.
+    pub(crate) seen: Seen,
 }
+
+/// How often a kind of thing happened.
+pub(crate) type Seen = BTreeMap<&'static str, u64>;
 
 /// When faults and new work stop.
 const CALM_NS: u64 = 12 * SECOND;
@@ -161,6 +166,7 @@ impl World {
             turns: 0,
             gone: Vec::new(),
             scratch: Vec::new(),
+            seen: Seen::new(),
         };
         world.populate();
         world
