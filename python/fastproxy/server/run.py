@@ -51,9 +51,10 @@ async def serve(loaded: Loaded, say: Say) -> None:
     notifier = Notifier.of()
     proxy = Proxy(loaded)
     async with proxy:
-        _announce(proxy, say, before, after)
         process = _Process(proxy, notifier, say)
         with process.signals():
+            # Who reads the announcement may send a signal at once.
+            _announce(proxy, say, before, after)
             notifier.ready(f"serving on {', '.join(proxy.addresses)}")
             background = [asyncio.create_task(notifier.watch())]
             if loaded.file is not None:
