@@ -1,0 +1,10 @@
+//! What an exchange does, stage by stage, in virtual time over one engine.
+
+mod admission;
+mod attempts;
+mod bench;
+mod clients;
+mod deadlines;
+mod heads;
+mod matching;
+mod streams;
