@@ -19,8 +19,8 @@ pub(crate) struct Locals {
     pools_seen: Vec<Local>,
     /// Snapshot position of a pool -> position in `locals`.
     pools: Vec<usize>,
-    /// Cells of the snapshot's routes.
-    routes: HashMap<String, Arc<Cells>>,
+    /// Cells of the snapshot's routes, by position.
+    routes: Vec<Arc<Cells>>,
     doors: Vec<Door>,
     /// Snapshot position of a listener -> position in `doors`.
     listeners: Vec<usize>,
@@ -88,7 +88,7 @@ impl Locals {
         self.routes.clear();
         for route in snapshot.routes.iter().chain(&snapshot.default_route) {
             let cells = metrics.block(worker, Scope::Route, &[("route", route.name.clone())]);
-            self.routes.insert(route.name.clone(), cells);
+            self.routes.push(cells);
         }
         self.listeners.clear();
         for listener in &snapshot.listeners {
@@ -121,8 +121,8 @@ impl Locals {
         &self.pools_seen[at]
     }
 
-    pub(crate) fn route(&self, name: &str) -> Option<&Arc<Cells>> {
-        self.routes.get(name)
+    pub(crate) fn route(&self, position: usize) -> Option<&Arc<Cells>> {
+        self.routes.get(position)
     }
 
     /// The door of a snapshot's listener.

@@ -13,11 +13,11 @@ use crate::shared::{Ask, Entered, Grant, Outcome, Refusal, RefusalReason};
 
 impl Engine {
     pub(crate) fn admit(&mut self, exchange: &mut Exchange) -> Step {
-        let Some(pool) = exchange.pool.as_ref().map(Arc::clone) else {
-            return Step::Fail(Failure::new(FailureKind::Internal, "no pool after match"));
-        };
         exchange.marks.admission_ns = self.now.mono_ns;
         exchange.reservation = Reservation::estimate(&exchange.scan);
+        let Some(pool) = exchange.pool.as_ref() else {
+            return Step::Fail(Failure::new(FailureKind::Internal, "no pool after match"));
+        };
         let ask = Ask {
             class: exchange.class,
             excluded: &exchange.tried,
@@ -47,8 +47,7 @@ impl Engine {
                 exchange.tally.queued = true;
                 exchange.phase = Phase::Queued(ticket);
                 if pump {
-                    let wake = pool.room.pump(self.now.mono_ns, &mut self.random);
-                    self.deliver(wake);
+                    self.pump_room(exchange);
                 }
                 Step::Wait
             }
@@ -78,13 +77,18 @@ impl Engine {
         exchange.tally.retry_after_ms = refusal.retry_after_ms;
         // After an attempt that failed, its failure says more than the refusal of another try.
         let failure = exchange.setback.take();
-        if refusal.pump
-            && let Some(pool) = &exchange.pool
-        {
+        if refusal.pump {
+            self.pump_room(exchange);
+        }
+        Step::Fail(failure.unwrap_or(Failure::new(kind, why)))
+    }
+
+    /// A permit is free for somebody in the queue.
+    fn pump_room(&mut self, exchange: &Exchange) {
+        if let Some(pool) = &exchange.pool {
             let wake = pool.room.pump(self.now.mono_ns, &mut self.random);
             self.deliver(wake);
         }
-        Step::Fail(failure.unwrap_or(Failure::new(kind, why)))
     }
 
     /// A new configuration may have made room: waiters go on at once.

@@ -11,15 +11,14 @@ use wire::{Body, Method};
 
 impl Engine {
     pub(crate) fn match_route(&mut self, exchange: &mut Exchange) -> Step {
-        let snapshot = Arc::clone(&self.snapshot);
         let in_path = model_in_path(exchange.head.path());
         let model = match (in_path.as_deref(), exchange.scan.model()) {
             (Some(model), _) | (None, Some(model)) => Model::Is(model),
             (None, None) if may_still_come(exchange) => Model::Unknown,
             (None, None) => Model::Absent,
         };
-        match find(&snapshot, exchange, model) {
-            Found::Route(route) => self.take_route(exchange, &snapshot, route),
+        match find(&self.snapshot, exchange, model) {
+            Found::Route(route) => self.take_route(exchange, route),
             Found::Wait => {
                 self.send_continue(exchange);
                 Step::Wait
@@ -29,12 +28,7 @@ impl Engine {
         }
     }
 
-    fn take_route(
-        &mut self,
-        exchange: &mut Exchange,
-        snapshot: &Snapshot,
-        route: Arc<Route>,
-    ) -> Step {
+    fn take_route(&self, exchange: &mut Exchange, route: Arc<Route>) -> Step {
         if let Some(dialect) = route.dialect {
             exchange.dialect = dialect;
         }
@@ -52,8 +46,8 @@ impl Engine {
         }
         exchange.class = class_of(exchange, &route);
         exchange.local = self.locals.at_pool(route.pool);
-        exchange.pool = snapshot.pools.get(route.pool).map(Arc::clone);
-        exchange.route_cells = self.locals.route(&route.name).map(Arc::clone);
+        exchange.pool = self.snapshot.pools.get(route.pool).map(Arc::clone);
+        exchange.route_cells = self.locals.route(route.position).map(Arc::clone);
         exchange.route = Some(route);
         Step::Next(Phase::Admit)
     }

@@ -30,11 +30,10 @@ impl Engine {
         };
         attempt.started_ns = self.now.mono_ns;
         let slot = attempt.endpoint.slot;
-        let address = Arc::clone(&attempt.endpoint.address);
         let idle = if exchange.fresh {
             None
         } else {
-            self.take_idle(exchange.local, slot, &address)
+            self.take_idle(exchange.local, slot, &attempt.endpoint.address)
         };
         let Some(attempt) = exchange.attempt.as_mut() else {
             return Step::Wait;
@@ -74,6 +73,7 @@ impl Engine {
             .insert_with(|_| Conn::new(Side::Upstream(Box::new(upstream)), now_ns));
         attempt.conn = Some(id);
         attempt.reused = false;
+        let address = Arc::clone(&attempt.endpoint.address);
         self.outputs.push_back(Output::Dial(id, address));
         exchange.phase = Phase::Dialing;
         Step::Wait
@@ -164,13 +164,9 @@ impl Engine {
         let Some(attempt) = exchange.attempt.as_mut() else {
             return;
         };
-        let (Some(id), Some(pool)) = (attempt.conn, exchange.pool.as_ref()) else {
-            return;
-        };
-        let endpoint = Arc::clone(&attempt.endpoint);
+        let Some(id) = attempt.conn else { return };
         attempt.sent = true;
         attempt.started_ns = self.now.mono_ns;
-        let pool = Arc::clone(pool);
         exchange.body.sent = 0;
         exchange.marks.last_byte_ns = self.now.mono_ns;
         let method = exchange.head.method;
@@ -178,7 +174,9 @@ impl Engine {
             return;
         };
         let out = conn.writer(&mut self.spares, self.now.mono_ns);
-        heads::request(out, exchange, &pool, &endpoint, &self.snapshot.via);
+        if let (Some(pool), Some(attempt)) = (&exchange.pool, &exchange.attempt) {
+            heads::request(out, exchange, pool, &attempt.endpoint, &self.snapshot.via);
+        }
         conn.progress_ns = self.now.mono_ns;
         if let Some(reader) = conn.upstream_mut().and_then(|u| u.reader.as_mut()) {
             reader.expect(method, exchange.head.websocket);

@@ -211,9 +211,12 @@ impl Prepared<'_> {
             routes: plan
                 .routes
                 .iter()
-                .map(|r| Arc::new(Route::new(r)))
+                .enumerate()
+                .map(|(at, r)| Arc::new(Route::new(r, at)))
                 .collect(),
-            default_route: plan.default_pool.map(|p| Arc::new(Route::fallback(p))),
+            default_route: plan
+                .default_pool
+                .map(|p| Arc::new(Route::fallback(p, plan.routes.len()))),
             held_body_bytes_max: plan.held_body_bytes_max as usize,
             log: plan.access_log.is_some(),
             log_fields: plan

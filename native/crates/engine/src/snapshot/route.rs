@@ -6,6 +6,8 @@ use wire::{Method, Name, RequestHead};
 /// A route as workers use it.
 #[derive(Debug)]
 pub struct Route {
+    /// Position in the snapshot; the default route comes behind all others.
+    pub position: usize,
     /// Metric label.
     pub name: String,
     /// Position of the pool in the same snapshot.
@@ -66,7 +68,7 @@ pub enum Model<'a> {
 
 impl Route {
     /// Prepares the patterns.
-    pub fn new(plan: &RoutePlan) -> Self {
+    pub fn new(plan: &RoutePlan, position: usize) -> Self {
         let MatchPlan {
             path,
             methods,
@@ -74,6 +76,7 @@ impl Route {
             models,
         } = &plan.matches;
         Self {
+            position,
             name: plan.name.clone(),
             pool: plan.pool as usize,
             class: plan.class.min(2),
@@ -106,8 +109,9 @@ impl Route {
     }
 
     /// The route of the default pool.
-    pub fn fallback(pool: u32) -> Self {
+    pub fn fallback(pool: u32, position: usize) -> Self {
         Self {
+            position,
             name: "default".to_owned(),
             pool: pool as usize,
             class: 1,
