@@ -16,6 +16,8 @@ pub mod dialect;
 mod engine;
 pub mod error;
 pub mod exchange;
+#[doc(hidden)]
+pub mod fuzzing;
 mod heads;
 pub mod ids;
 pub mod input;
