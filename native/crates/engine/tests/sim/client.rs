@@ -1,4 +1,4 @@
-//! Simulated clients: they ask, read at their own pace, check every byte, and leave when they like.
+//! Simulated clients: they ask, and leave when they like.
 
 use std::collections::VecDeque;
 
@@ -8,56 +8,42 @@ use wire::h1::{Event as Said, ResponseReader, encode};
 use wire::sse::Scanner;
 use wire::{Limits, ResponseHead};
 
+use crate::answer::Got;
 use crate::link::{Peer, Way};
-use crate::oracle::{Tap, method, number};
+use crate::oracle::{Tap, Track};
 use crate::plan;
 use crate::spec::{Answer, Framed, Spec};
 use crate::world::{Event, World};
 
-/// An answer on its way in.
-struct Got {
-    id: u64,
-    head: bool,
-    status: u16,
-    local: bool,
-    events: bool,
-    scanner: Scanner,
-    tail: Vec<u8>,
-    expected: Vec<u8>,
-    at: usize,
-    failed: bool,
-    any: bool,
-}
-
 /// One client: a few connections, one after the other.
 pub(crate) struct Client {
-    left: usize,
-    link: Option<usize>,
+    pub(crate) left: usize,
+    pub(crate) link: Option<usize>,
     /// Not yet begun to be sent.
-    to_send: VecDeque<u64>,
-    outgoing: VecDeque<(u64, Vec<u8>)>,
+    pub(crate) to_send: VecDeque<u64>,
+    pub(crate) outgoing: VecDeque<(u64, Vec<u8>)>,
     /// The rest of a request, kept until 100 Continue.
-    reserve: Option<(u64, Vec<u8>)>,
+    pub(crate) reserve: Option<(u64, Vec<u8>)>,
     /// Begun to be sent; the first is answered next.
-    sent: VecDeque<u64>,
-    pipelines: bool,
-    sending: bool,
-    reader: ResponseReader,
-    head: ResponseHead,
-    got: Option<Got>,
-    served: u32,
-    last_keeps: bool,
-    slow: Option<(usize, u64)>,
-    reading: bool,
+    pub(crate) sent: VecDeque<u64>,
+    pub(crate) pipelines: bool,
+    pub(crate) sending: bool,
+    pub(crate) reader: ResponseReader,
+    pub(crate) head: ResponseHead,
+    pub(crate) got: Option<Got>,
+    pub(crate) served: u32,
+    pub(crate) last_keeps: bool,
+    pub(crate) slow: Option<(usize, u64)>,
+    pub(crate) reading: bool,
     /// It left, or half of it.
-    gone: bool,
-    tunnel: Option<Tunnel>,
+    pub(crate) gone: bool,
+    pub(crate) tunnel: Option<Tunnel>,
 }
 
-struct Tunnel {
-    id: u64,
-    asked: Vec<u8>,
-    heard: usize,
+pub(crate) struct Tunnel {
+    pub(crate) id: u64,
+    pub(crate) asked: Vec<u8>,
+    pub(crate) heard: usize,
 }
 
 impl Client {
@@ -129,12 +115,12 @@ impl World {
             };
             fresh.slow = Some((bytes, interval));
         }
-        for _ in 0..1 + self.random.below(5) {
+        for _ in 0..=self.random.below(5) {
             let id = self.specs.len() as u64;
             let spec = Spec::draw(id, &mut self.random);
             let last = spec.websocket() || spec.garbage || !spec.keep;
             self.specs.push(spec);
-            self.tracks.push(Default::default());
+            self.tracks.push(Track::default());
             fresh.to_send.push_back(id);
             if last {
                 break;
@@ -160,10 +146,8 @@ impl World {
         }
     }
 
-    // ---- asking --------------------------------------------------------------------------------
-
     /// Sends what is to be sent next.
-    fn client_go_on(&mut self, c: usize, l: usize) {
+    pub(crate) fn client_go_on(&mut self, c: usize, l: usize) {
         let client = &mut self.clients[c];
         if client.outgoing.is_empty() && client.reserve.is_none() {
             let waits = !client.sent.is_empty() || client.got.is_some() || client.tunnel.is_some();
@@ -230,7 +214,7 @@ impl World {
         }
     }
 
-    fn client_cut(&mut self, c: usize, mut bytes: &[u8], stalls: bool) {
+    pub(crate) fn client_cut(&mut self, c: usize, mut bytes: &[u8], stalls: bool) {
         let style = self.random.below(8);
         let mut pieces = 0;
         while !bytes.is_empty() {
@@ -317,368 +301,16 @@ impl World {
     }
 
     /// This connection is over for the client.
-    fn client_next(&mut self, c: usize) {
+    pub(crate) fn client_next(&mut self, c: usize) {
         self.clients[c].link = None;
         let think = self.random.below(500) * MS;
         self.after(think, Event::ClientConnect(c));
     }
 
-    fn client_hang_up(&mut self, c: usize, l: usize) {
+    pub(crate) fn client_hang_up(&mut self, c: usize, l: usize) {
         self.links[l].peer_gone = true;
         self.links[l].peer_fin = true;
         self.peer_pump(l);
         self.client_next(c);
-    }
-
-    // ---- reading -------------------------------------------------------------------------------
-
-    pub(crate) fn client_readable(&mut self, c: usize, l: usize) {
-        if self.clients[c].link != Some(l) {
-            return;
-        }
-        match self.clients[c].slow {
-            Some((_, interval)) => {
-                if !std::mem::replace(&mut self.clients[c].reading, true) {
-                    self.after(interval, Event::ClientRead(c, l));
-                }
-            }
-            None => self.client_take(c, l, usize::MAX),
-        }
-    }
-
-    pub(crate) fn client_read(&mut self, c: usize, l: usize) {
-        if self.clients[c].link != Some(l) {
-            return;
-        }
-        self.clients[c].reading = false;
-        let most = match self.clients[c].slow {
-            Some((bytes, _)) if !self.calm => bytes,
-            _ => usize::MAX,
-        };
-        self.client_take(c, l, most);
-        if self.clients[c].link == Some(l) && self.links[l].to_peer.arrived > 0 {
-            self.client_readable(c, l);
-        }
-    }
-
-    fn client_take(&mut self, c: usize, l: usize, most: usize) {
-        let mut bytes = Vec::new();
-        self.links[l].to_peer.take(most, &mut bytes);
-        if !bytes.is_empty() {
-            self.peer_took(l);
-            self.client_parse(c, l, &bytes);
-        }
-        let pipe = &self.links[l].to_peer;
-        if self.clients[c].link == Some(l) && pipe.fin_arrived && pipe.bytes.is_empty() {
-            self.client_ended(c, l, false);
-        }
-    }
-
-    fn client_parse(&mut self, c: usize, l: usize, mut bytes: &[u8]) {
-        loop {
-            let client = &mut self.clients[c];
-            if client.tunnel.is_some() {
-                return self.client_tunnel(c, l, bytes);
-            }
-            if client.got.is_none() {
-                if bytes.is_empty() {
-                    return;
-                }
-                let id = client
-                    .sent
-                    .pop_front()
-                    .expect("a response follows a request");
-                let spec = &self.specs[id as usize];
-                client.reader.expect(method(spec.verb), spec.websocket());
-                client.got = Some(Got::new(spec));
-            }
-            let said = client.reader.next(&mut bytes, &mut client.head);
-            match said.expect("the proxy speaks HTTP") {
-                None => return,
-                Some(Said::Interim) => {
-                    let id = client.got.as_ref().map(|g| g.id);
-                    if client.head.status == 100
-                        && let Some((_, rest)) = client.reserve.take_if(|r| Some(r.0) == id)
-                    {
-                        self.client_cut(c, &rest, true);
-                        self.client_go_on(c, l);
-                    }
-                }
-                Some(Said::Head) => self.client_head(c),
-                Some(Said::Data(data)) => {
-                    let got = client.got.as_mut().expect("set above");
-                    got.data(data);
-                }
-                Some(Said::Trailers(_)) => {}
-                Some(Said::End) => {
-                    if !self.client_complete(c, l) {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    fn client_head(&mut self, c: usize) {
-        let client = &mut self.clients[c];
-        let got = client.got.as_mut().expect("an answer is under way");
-        let spec = &self.specs[got.id as usize];
-        let fields = &client.head.fields;
-        let served = number(fields, "x-sim-served");
-        assert!(
-            served.is_none_or(|id| id == got.id),
-            "{served:?} was answered to {}",
-            got.id
-        );
-        assert!(
-            fields.find_str("keep-alive").is_none(),
-            "a hop-by-hop field came through"
-        );
-        got.head = true;
-        got.status = client.head.status;
-        client.last_keeps = client.head.keep_alive;
-        let kind = fields.find(wire::Name::ContentType).unwrap_or_default();
-        got.events = kind.starts_with(b"text/event-stream");
-        got.local = served.is_none() && !got.events && got.status != 101;
-        if fields.find_str("x-sim-trouble").is_some() {
-            got.expected = spec.trouble();
-        } else if !got.local {
-            got.expected = spec.answer_body();
-        }
-        if spec.verb == crate::spec::Verb::Head {
-            got.expected.clear();
-        }
-        let track = &mut self.tracks[got.id as usize];
-        track.status = got.status;
-        track.local = got.local;
-        if spec.garbage {
-            assert!(matches!(got.status, 400 | 408) && got.local && !client.head.keep_alive);
-        }
-        if got.status == 101 {
-            let id = got.id;
-            client.got = None;
-            let mut asked = b"early".to_vec();
-            asked.truncate(spec.pad);
-            let mut message = spec.head();
-            message.truncate(60);
-            asked.extend_from_slice(&message);
-            client.tunnel = Some(Tunnel {
-                id,
-                asked,
-                heard: 0,
-            });
-            let l = client.link.expect("it reads");
-            if !client.gone {
-                self.peer_write(l, &message);
-            }
-        }
-    }
-
-    fn client_tunnel(&mut self, c: usize, l: usize, bytes: &[u8]) {
-        let Some(tunnel) = &mut self.clients[c].tunnel else {
-            return;
-        };
-        let asked = &tunnel.asked[tunnel.heard..];
-        assert!(asked.starts_with(bytes), "the tunnel changed bytes");
-        tunnel.heard += bytes.len();
-        let whole = tunnel.heard == tunnel.asked.len();
-        if whole && !self.clients[c].gone {
-            self.tracks[self.clients[c].tunnel.as_ref().expect("a tunnel").id as usize].gone = true;
-            self.client_hang_up(c, l);
-        }
-    }
-
-    /// An answer is whole. False when the connection is over.
-    fn client_complete(&mut self, c: usize, l: usize) -> bool {
-        let client = &mut self.clients[c];
-        let got = client.got.take().expect("an answer is under way");
-        let spec = &self.specs[got.id as usize];
-        got.is_whole(spec);
-        self.tracks[got.id as usize].complete = true;
-        client.served += 1;
-        let id = got.id;
-        self.trace.line(self.now, || {
-            format!("client {c} has the whole answer to {id}")
-        });
-        let client = &mut self.clients[c];
-        if client.reserve.take_if(|r| r.0 == id).is_some() {
-            assert!(
-                !client.last_keeps,
-                "nobody can tell where the next request begins"
-            );
-        }
-        let over = !client.last_keeps || (client.to_send.is_empty() && client.sent.is_empty());
-        if !over {
-            if !client.gone {
-                self.client_go_on(c, l);
-            }
-            return true;
-        }
-        if client.outgoing.is_empty() || client.last_keeps || self.chance(50) {
-            self.client_hang_up(c, l);
-            return false;
-        }
-        // It goes on sending its body to somebody who will not read it.
-        self.clients[c].sent.clear();
-        true
-    }
-
-    /// The connection ended at the client: by FIN behind all bytes, or by RST.
-    pub(crate) fn client_ended(&mut self, c: usize, l: usize, reset: bool) {
-        if self.clients[c].link != Some(l) {
-            return;
-        }
-        if reset {
-            // What had arrived can be read still.
-            let mut bytes = Vec::new();
-            self.links[l].to_peer.take(usize::MAX, &mut bytes);
-            self.client_parse(c, l, &bytes);
-            if self.clients[c].link != Some(l) {
-                return;
-            }
-        }
-        let client = &mut self.clients[c];
-        let end = if reset {
-            Err(wire::h1::Truncated)
-        } else {
-            client.reader.close()
-        };
-        if client.got.is_some() && matches!(end, Ok(Some(Said::End))) {
-            client.last_keeps = false;
-            if !self.client_complete(c, l) {
-                return;
-            }
-        }
-        let client = &mut self.clients[c];
-        if let Some(got) = client.got.take() {
-            let track = &mut self.tracks[got.id as usize];
-            track.cut = true;
-            // Who stops reading is given up, be it behind its last answer.
-            track.gone |= client.slow.is_some_and(|(_, interval)| interval > SECOND);
-            let loose = !client.gone
-                && !got.scanner.at_boundary()
-                && !got.tail.is_empty()
-                && !reset
-                && got.expected.len() < EVENT_TAIL_BYTES_MAX;
-            assert!(
-                !loose,
-                "a stream ended in the middle of an event: {}",
-                got.id
-            );
-        } else if let Some(&id) = client.sent.front() {
-            // A first request is answered, unless the client itself broke off.
-            let excused = client.gone || client.served > 0 || self.closing_down || reset;
-            let unsent = !client.outgoing.is_empty() || !self.links[l].peer_out.is_empty();
-            assert!(excused || unsent, "request {id} was never answered");
-        }
-        if !self.links[l].peer_gone {
-            self.links[l].peer_gone = true;
-            self.links[l].peer_fin = true;
-            self.peer_pump(l);
-        }
-        self.client_next(c);
-    }
-}
-
-impl Got {
-    fn new(spec: &Spec) -> Self {
-        Self {
-            id: spec.id,
-            head: false,
-            status: 0,
-            local: false,
-            events: false,
-            scanner: Scanner::new(),
-            tail: Vec::new(),
-            expected: Vec::new(),
-            at: 0,
-            failed: false,
-            any: false,
-        }
-    }
-
-    fn data(&mut self, data: &[u8]) {
-        assert!(self.head, "a body without a head");
-        self.any = true;
-        if self.local {
-            return;
-        }
-        if !self.events {
-            assert!(
-                self.expected[self.at..].starts_with(data),
-                "other bytes than {}'s",
-                self.id
-            );
-            self.at += data.len();
-            return;
-        }
-        let mut start = 0;
-        let mut scanner = self.scanner;
-        scanner.scan(data, |end| {
-            self.tail.extend_from_slice(&data[start..end]);
-            start = end;
-            let event = std::mem::take(&mut self.tail);
-            self.event(&event);
-        });
-        self.scanner = scanner;
-        self.tail.extend_from_slice(&data[start..]);
-    }
-
-    fn event(&mut self, event: &[u8]) {
-        assert!(
-            !self.failed,
-            "something behind the error event of {}",
-            self.id
-        );
-        if event == b":\n\n" {
-            return;
-        }
-        if event == b"\n:\n\n" && self.expected[self.at..].starts_with(b"\n") {
-            // Behind the LF of a CRLF whose CR ended the event before.
-            self.at += 1;
-            return;
-        }
-        if self.expected[self.at..].starts_with(event) {
-            self.at += event.len();
-            return;
-        }
-        let text = String::from_utf8_lossy(event);
-        let error = text.trim_start().starts_with("data: {\"error\"");
-        assert!(
-            error,
-            "a strange event in the answer to {}: {text}",
-            self.id
-        );
-        self.failed = true;
-    }
-
-    /// It looks whole: is it?
-    fn is_whole(&self, spec: &Spec) {
-        if self.local {
-            let local = matches!(spec.answer, Answer::Local) || self.status >= 400;
-            assert!(
-                local,
-                "{} was answered by the gateway with {}",
-                self.id, self.status
-            );
-            return;
-        }
-        assert!(
-            !self.failed,
-            "the answer to {} failed and looks whole",
-            self.id
-        );
-        // The LF of a CRLF whose CR ended the last event.
-        let rest = if self.scanner.at_boundary() {
-            &self.tail[..]
-        } else {
-            b""
-        };
-        assert_eq!(
-            &self.expected[self.at..],
-            rest,
-            "the answer to {} looks whole",
-            self.id
-        );
     }
 }

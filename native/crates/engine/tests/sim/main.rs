@@ -4,11 +4,20 @@
 //! `FASTPROXY_SIM_SEED=7` replays one seed with its story; `FASTPROXY_SIM_RUNS=20000` runs that
 //! many, from `FASTPROXY_SIM_FROM` (0) on.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test runner: it reads the environment, counts seconds, uses all cores and reports"
+)]
+
+mod answer;
 mod client;
 mod link;
 mod node;
 mod oracle;
 mod plan;
+mod reading;
 mod spec;
 mod trace;
 mod upstream;

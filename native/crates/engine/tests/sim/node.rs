@@ -184,16 +184,13 @@ impl World {
                     peer: Some(SocketAddr::from((Ipv4Addr::new(10, 0, 0, c as u8), 1234))),
                     local: None,
                 };
-                match self.nodes[w].engine.accepted(accepted) {
-                    Some(conn) => {
-                        self.links[l].conn = Some(conn);
-                        self.nodes[w].by_conn.insert(conn, l);
-                        self.list(l);
-                    }
-                    None => {
-                        assert!(self.closing_down, "a socket was refused");
-                        self.refuse(l);
-                    }
+                if let Some(conn) = self.nodes[w].engine.accepted(accepted) {
+                    self.links[l].conn = Some(conn);
+                    self.nodes[w].by_conn.insert(conn, l);
+                    self.list(l);
+                } else {
+                    assert!(self.closing_down, "a socket was refused");
+                    self.refuse(l);
                 }
             }
             Inbound::Connected(conn, result) => {

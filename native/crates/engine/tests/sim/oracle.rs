@@ -222,7 +222,7 @@ impl World {
             .filter(|l| l.worker == w && l.conn.is_some())
         {
             assert!(
-                !(link.rst.is_some() && !link.listed),
+                link.rst.is_none() || link.listed,
                 "a dead connection was kept"
             );
             if let Some(id) = link.serving
@@ -234,7 +234,7 @@ impl World {
                 );
             }
         }
-        if self.turns % 16 == 0 {
+        if self.turns.is_multiple_of(16) {
             let census = self.nodes[w].engine.census();
             assert_eq!(
                 (census.grants, census.resumed),

@@ -71,26 +71,64 @@ fn content(out: &mut Vec<u8>, id: u64, len: usize) {
     }
 }
 
-impl Spec {
-    pub(crate) fn draw(id: u64, random: &mut Random) -> Self {
-        let chance = |random: &mut Random, percent: u64| random.below(100) < percent;
-        let size = |random: &mut Random| match random.below(20) {
-            0 => 20_000 + random.below(90_000) as usize,
-            1..4 => 1_000 + random.below(8_000) as usize,
-            _ => random.below(400) as usize,
-        };
+fn chance(random: &mut Random, percent: u64) -> bool {
+    random.below(100) < percent
+}
+
+/// A length: mostly short.
+fn length(random: &mut Random) -> usize {
+    match random.below(20) {
+        0 => 20_000 + random.below(90_000) as usize,
+        1..4 => 1_000 + random.below(8_000) as usize,
+        _ => random.below(400) as usize,
+    }
+}
+
+impl Answer {
+    fn draw(random: &mut Random) -> Self {
         let framing = |random: &mut Random| match random.below(8) {
             0 => Framed::Close,
             1..4 => Framed::Chunked,
             _ => Framed::Length,
         };
+        match random.below(20) {
+            0..11 => {
+                let framed = match framing(random) {
+                    Framed::Length => Framed::Chunked,
+                    other => other,
+                };
+                let big = chance(random, 3).then_some(0);
+                Answer::Events {
+                    count: 1 + random.below(12) as usize,
+                    big,
+                    crlf: chance(random, 10),
+                    framed,
+                }
+            }
+            11 => Answer::Empty(if chance(random, 50) { 204 } else { 304 }),
+            12 => Answer::Unary {
+                len: random.below(200) as usize,
+                framed: Framed::Length,
+                status: [400, 404, 422, 500][random.below(4) as usize],
+            },
+            _ => Answer::Unary {
+                len: length(random),
+                framed: framing(random),
+                status: 200,
+            },
+        }
+    }
+}
+
+impl Spec {
+    pub(crate) fn draw(id: u64, random: &mut Random) -> Self {
         let mut spec = Self {
             id,
             verb: Verb::Post,
             path: "/v1/chat/completions",
             http10: chance(random, 5),
             keep: chance(random, 90),
-            pad: size(random),
+            pad: length(random),
             framed: Some(if chance(random, 30) {
                 Framed::Chunked
             } else {
@@ -124,32 +162,7 @@ impl Spec {
         if spec.path == "/v1/models" {
             return spec;
         }
-        spec.answer = match random.below(20) {
-            0..11 => {
-                let framed = match framing(random) {
-                    Framed::Length => Framed::Chunked,
-                    other => other,
-                };
-                let big = chance(random, 3).then_some(0);
-                Answer::Events {
-                    count: 1 + random.below(12) as usize,
-                    big,
-                    crlf: chance(random, 10),
-                    framed,
-                }
-            }
-            11 => Answer::Empty(if chance(random, 50) { 204 } else { 304 }),
-            12 => Answer::Unary {
-                len: random.below(200) as usize,
-                framed: Framed::Length,
-                status: [400, 404, 422, 500][random.below(4) as usize],
-            },
-            _ => Answer::Unary {
-                len: size(random),
-                framed: framing(random),
-                status: 200,
-            },
-        };
+        spec.answer = Answer::draw(random);
         let events = matches!(spec.answer, Answer::Events { .. });
         spec.stream = events != chance(random, 5);
         if spec.http10 && spec.framed == Some(Framed::Chunked) {
@@ -232,7 +245,8 @@ impl Spec {
         match self.framed {
             Some(Framed::Length) => {
                 text.push_str("content-type: application/json\r\n");
-                text.push_str(&format!("content-length: {}\r\n", self.body().len()));
+                let length = self.body().len().to_string();
+                text.extend(["content-length: ", &length, "\r\n"]);
             }
             Some(_) => {
                 text.push_str("content-type: application/json\r\ntransfer-encoding: chunked\r\n");

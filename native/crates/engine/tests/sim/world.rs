@@ -182,7 +182,7 @@ impl World {
         }
         self.after(CALM_NS, Event::Calm);
         if self.faults.reload {
-            for _ in 0..1 + self.random.below(4) {
+            for _ in 0..=self.random.below(4) {
                 let at = self.random.below(8000) * MS;
                 self.after(at, Event::Reload);
             }
