@@ -40,7 +40,7 @@ fn ambiguous_and_unknown_models_are_refused_before_any_engine_is_touched() {
             400,
             "model",
         ),
-        (post("/v1/chat/completions", "", r#"[1]"#), 400, ""),
+        (post("/v1/chat/completions", "", "[1]"), 400, ""),
         (post("/v1/chat/completions", "", r#"{"model":7}"#), 400, ""),
     ] {
         let mut t = Bench::new(|_| {});

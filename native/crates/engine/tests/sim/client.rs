@@ -3,16 +3,14 @@
 use std::collections::VecDeque;
 
 use engine::clock::{MS, SECOND};
-use engine::limits::EVENT_TAIL_BYTES_MAX;
-use wire::h1::{Event as Said, ResponseReader, encode};
-use wire::sse::Scanner;
+use wire::h1::{ResponseReader, encode};
 use wire::{Limits, ResponseHead};
 
 use crate::answer::Got;
 use crate::link::{Peer, Way};
 use crate::oracle::{Tap, Track};
 use crate::plan;
-use crate::spec::{Answer, Framed, Spec};
+use crate::spec::{Framed, Spec};
 use crate::world::{Event, World};
 
 /// One client: a few connections, one after the other.

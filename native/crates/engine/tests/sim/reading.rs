@@ -1,6 +1,6 @@
 //! Simulated clients read at their own pace, follow the protocol and check every byte.
 
-use engine::clock::{MS, SECOND};
+use engine::clock::SECOND;
 use engine::limits::EVENT_TAIL_BYTES_MAX;
 use wire::h1::Event as Said;
 
