@@ -1,5 +1,6 @@
 //! What an exchange does, stage by stage, in virtual time over one engine.
 
+mod admin;
 mod admission;
 mod attempts;
 mod bench;
