@@ -151,10 +151,14 @@ impl World {
             let waits = !client.sent.is_empty() || client.got.is_some() || client.tunnel.is_some();
             // What closes the connection behind its answer is not pipelined: a reset of it would
             // take unread answers along.
-            let ends = client
-                .to_send
-                .front()
-                .is_some_and(|&id| self.specs[id as usize].http10);
+            let asked = client
+                .got
+                .iter()
+                .map(|g| g.id)
+                .chain(client.sent.iter().copied());
+            let ends = asked
+                .chain(client.to_send.front().copied())
+                .any(|id| self.specs[id as usize].http10);
             if waits && (!client.pipelines || ends) || client.sent.len() > 3 {
                 return;
             }

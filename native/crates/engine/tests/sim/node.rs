@@ -157,10 +157,13 @@ impl World {
         self.nodes[w].engine.end();
         let deadline = self.settle(w);
         self.watch(w);
-        let node = &self.nodes[w];
-        if node.stopped {
+        if self.nodes[w].stopped {
+            for inbound in std::mem::take(&mut self.nodes[w].inbox) {
+                self.post(w, inbound);
+            }
             return;
         }
+        let node = &self.nodes[w];
         if !node.inbox.is_empty() || !node.ready.is_empty() || !node.dirty.is_empty() {
             self.wake(w, 0);
         } else if let Some(deadline_ns) = deadline {

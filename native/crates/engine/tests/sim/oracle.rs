@@ -7,6 +7,7 @@ use engine::output::Output;
 use wire::h1::{Event, RequestReader, ResponseReader};
 use wire::{Limits, Method, RequestHead, ResponseHead};
 
+use crate::link::Peer;
 use crate::plan;
 use crate::spec::Verb;
 use crate::world::{Ending, World};
@@ -188,6 +189,15 @@ impl World {
                         "request {id} went upstream {} times",
                         track.hits
                     );
+                    let host = tap.head.authority();
+                    if let Peer::Upstream(upstream) = self.links[l].peer {
+                        let own = format!("up{upstream}");
+                        assert_eq!(
+                            host,
+                            own.as_bytes(),
+                            "request {id} went to another endpoint"
+                        );
+                    }
                     let link = &mut self.links[l];
                     assert!(
                         link.serving.is_none() || link.answered_whole,
