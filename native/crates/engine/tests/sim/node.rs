@@ -142,6 +142,7 @@ impl World {
         self.gone.clear();
         let mut inputs = 0;
         while inputs < TURN_INPUTS_MAX
+            && !self.nodes[w].stopped
             && let Some(inbound) = self.nodes[w].inbox.pop_front()
         {
             inputs += 1;

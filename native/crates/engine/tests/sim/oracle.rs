@@ -50,6 +50,8 @@ pub(crate) struct ClientTap {
     pub(crate) asked: VecDeque<u64>,
     pub(crate) active: Option<u64>,
     tunnel: bool,
+    /// The client sent bytes for a tunnel that may not come to be: they make no request.
+    early: bool,
 }
 
 pub(crate) struct UpstreamTap {
@@ -66,6 +68,7 @@ impl Tap {
             asked: VecDeque::new(),
             active: None,
             tunnel: false,
+            early: false,
         }))
     }
 
@@ -111,11 +114,12 @@ impl World {
         }
         loop {
             if tap.active.is_none() {
-                if bytes.is_empty() {
+                if bytes.is_empty() || tap.early && tap.asked.is_empty() {
                     return;
                 }
                 let id = tap.asked.pop_front().expect("a response follows a request");
                 let spec = &self.specs[id as usize];
+                tap.early |= spec.websocket() && spec.pad > 0;
                 tap.reader.expect(method(spec.verb), spec.websocket());
                 tap.active = Some(id);
             }
@@ -238,8 +242,11 @@ impl World {
             if let Some(id) = link.serving
                 && self.gone.contains(&id)
             {
+                // Bytes that nobody asked for may be behind an answer that is over.
+                let track = &self.tracks[id as usize];
+                let over = track.records == 1 && track.flag.is_empty();
                 assert!(
-                    link.done_serving(),
+                    over || link.done_serving(),
                     "the client of request {id} is gone, its engine works"
                 );
             }
