@@ -103,7 +103,11 @@ def test_everything() -> None:
     }
     assert unix["address"] == {"unix": "/run/fastproxy.sock"}
     assert (admin["kind"], admin["address"]) == ("admin", {"tcp": "[::1]:9090"})
-    a, b = plan["pools"]
+
+
+def test_every_key_of_a_pool() -> None:
+    """Each key of a pool reaches its field."""
+    a, b = plan_of(FULL, TOKEN="t")["pools"]
     assert a["endpoints"] == [
         {
             "name": "http://engine.example:8000/base/",

@@ -26,7 +26,8 @@ use wire::{Limits, RequestHead};
 const OUT_BYTES_MAX: usize = 3 * QUEUE_BYTES_HIGH + 2 * READ_BYTES;
 
 const REQUESTS: [&[u8]; 10] = [
-    b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 30\r\n\r\n{\"model\":\"m\",\"stream\":true}   ",
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 30\r\n\r\n\
+      {\"model\":\"m\",\"stream\":true}   ",
     b"POST /v1/completions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
       d\r\n{\"model\":\"m\"}\r\n0\r\n\r\n",
     b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -36,7 +37,8 @@ const REQUESTS: [&[u8]; 10] = [
       sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     b"POST /v1/files HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n",
     b"hello",
-    b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 13\r\n\r\n{\"model\":\"n\"}",
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+      content-length: 13\r\n\r\n{\"model\":\"n\"}",
     b"PROXY TCP4 1.1.1.1 2.2.2.2 3 4\r\n",
 ];
 

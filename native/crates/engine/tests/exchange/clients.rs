@@ -246,7 +246,8 @@ fn a_websocket_sends_nothing_before_its_101_and_everything_after() {
     assert_eq!(field(&request, "upgrade"), Some("websocket"));
     t.send(
         upstream,
-        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello",
+        "HTTP/1.1 101 Switching Protocols\r\n\
+         connection: upgrade\r\nupgrade: websocket\r\n\r\nhello",
     );
     assert_eq!(t.got(upstream), "early");
     let answer = t.got(client);

@@ -17,6 +17,11 @@ impl World {
         match self.clients[c].slow {
             Some((_, interval)) => {
                 if !std::mem::replace(&mut self.clients[c].reading, true) {
+                    let interval = if self.calm {
+                        interval.min(SECOND / 100)
+                    } else {
+                        interval
+                    };
                     self.after(interval, Event::ClientRead(c, l));
                 }
             }

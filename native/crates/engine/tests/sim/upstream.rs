@@ -349,7 +349,8 @@ impl World {
             Answer::Echo => {
                 out.extend_from_slice(
                     b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
-                      upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+                      upgrade: websocket\r\n\
+                      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
                 );
                 steps.push_back((self.delay(), Step::Upgrade));
                 steps.push_back((0, Step::Send(out)));
