@@ -355,6 +355,10 @@ impl World {
         if !pipe.fin_sent {
             // Bytes before a FIN arrive before it.
             pipe.lose();
+            if way == Way::ToProxy {
+                self.links[l].peer_out.clear();
+                self.links[l].peer_fin = false;
+            }
         }
         let delay = self.when(l, way);
         self.after(delay, Event::ArriveRst(l, way));
