@@ -51,9 +51,13 @@ class Tap:
         """Forward to `engine`."""
         self.engine = engine
         self.written: list[bytearray] = []
+        self.tasks: set[asyncio.Task[None]] = set()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Copy both ways."""
+        """Copy both ways; both connections are closed at the end, however it comes."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
         host, _, port = self.engine.rpartition(":")
         up_reader, up_writer = await asyncio.open_connection(host, int(port))
         record = bytearray()
@@ -70,7 +74,13 @@ class Tap:
                     await sink.drain()
             sink.close()
 
-        await asyncio.gather(copy(reader, up_writer, None), copy(up_reader, writer, record))
+        try:
+            await asyncio.gather(copy(reader, up_writer, None), copy(up_reader, writer, record))
+        finally:
+            for sink in (up_writer, writer):
+                sink.close()
+                with contextlib.suppress(OSError):
+                    await sink.wait_closed()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -78,6 +88,9 @@ class Tap:
         server = await asyncio.start_server(self.carry, "127.0.0.1", 0)
         async with server:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def messages(self) -> list[Message]:
         """All responses that the engine wrote."""
