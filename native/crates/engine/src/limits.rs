@@ -1,10 +1,5 @@
 //! Every bound of the engine, with unit, default and reason.
 
-/// Items a pool's channel holds when nothing else is said. Small enough that a full channel drains
-/// within `max_wait` at ordinary engine rates; the post-mortem that started this project had none.
-pub const CHANNEL_CAPACITY: usize = 128;
-/// Requests at a time per endpoint when nothing else is said.
-pub const ENDPOINT_CONCURRENCY: u32 = 256;
 /// Bytes queued towards one peer above which its source is paused.
 pub const QUEUE_BYTES_HIGH: usize = 64 * 1024;
 /// Bytes queued towards one peer below which its source is resumed.

@@ -42,8 +42,6 @@ pub struct Shared {
     pub metrics: Registry,
     /// Body bytes held in the whole process.
     pub held_bytes: HeldBytes,
-    /// Live streams by worker, for the acceptor.
-    pub loads: Loads,
     ready: AtomicBool,
     draining: AtomicBool,
     generation: AtomicU64,
@@ -59,7 +57,6 @@ impl Shared {
             rooms: Mutex::new(BTreeMap::new()),
             metrics: Registry::new(workers),
             held_bytes: HeldBytes::new(0),
-            loads: Loads::new(workers),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -182,46 +179,5 @@ impl Shared {
             }
         }
         families
-    }
-}
-
-/// Live streams by worker. Each worker writes its own; the acceptor reads all.
-#[derive(Debug)]
-pub struct Loads(Vec<Load>);
-
-/// One worker's count, on a line of its own.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Load(AtomicU64);
-
-impl Loads {
-    fn new(workers: u16) -> Self {
-        Self(
-            (0..workers.max(1))
-                .map(|_| Load(AtomicU64::new(0)))
-                .collect(),
-        )
-    }
-
-    /// Notes how many streams a worker has.
-    pub fn set(&self, worker: WorkerId, streams: u64) {
-        if let Some(load) = self.0.get(usize::from(worker.0)) {
-            load.0.store(streams, Ordering::Relaxed);
-        }
-    }
-
-    /// How many streams a worker has.
-    pub fn of(&self, worker: WorkerId) -> u64 {
-        self.0
-            .get(usize::from(worker.0))
-            .map_or(0, |load| load.0.load(Ordering::Relaxed))
-    }
-
-    /// The worker with the fewest, first from `start` on among equals.
-    pub fn least(&self, start: u16) -> WorkerId {
-        let count = self.0.len();
-        let order = (0..count).map(|n| (usize::from(start) + n) % count);
-        let least = order.min_by_key(|&at| self.0[at].0.load(Ordering::Relaxed));
-        WorkerId(least.unwrap_or(0) as u16)
     }
 }
