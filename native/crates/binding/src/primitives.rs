@@ -39,6 +39,7 @@ impl RequestHead {
         match self.head.version {
             Version::Http10 => (1, 0),
             Version::Http11 => (1, 1),
+            Version::Http2 => (2, 0),
         }
     }
 

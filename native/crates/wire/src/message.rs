@@ -1,4 +1,4 @@
-//! Version-neutral heads: what HTTP/1 readers fill today and HTTP/2 streams will fill.
+//! Version-neutral heads: what HTTP/1 readers and HTTP/2 streams fill.
 //!
 //! A head is an object to reuse: `clear` keeps its memory, so a connection in its stride allocates
 //! nothing. What a head says has been checked; nothing here parses.
@@ -16,6 +16,8 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 /// How the body is delimited.

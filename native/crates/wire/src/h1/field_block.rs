@@ -58,7 +58,7 @@ fn split<const N: usize>(
 
 /// `content_length` and `content-length` are one variable to a CGI-like upstream.
 #[inline]
-fn check_underscore(name: &[u8], underscore: Underscore) -> Result<(), Violation> {
+pub(crate) fn check_underscore(name: &[u8], underscore: Underscore) -> Result<(), Violation> {
     if memchr::memchr(b'_', name).is_none() {
         return Ok(());
     }

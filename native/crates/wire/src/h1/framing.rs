@@ -94,14 +94,14 @@ impl<'a> Framing<'a> {
     /// RFC 9112 §9.3.
     pub(crate) fn keep_alive(&self, version: Version) -> bool {
         match version {
-            Version::Http11 => !self.connection.close(),
+            Version::Http11 | Version::Http2 => !self.connection.close(),
             Version::Http10 => self.connection.keep_alive() && !self.connection.close(),
         }
     }
 }
 
 /// RFC 9110 §8.6: 1*DIGIT. No sign, no list, no leading zero, nothing beyond 63 bits.
-fn parse_length(value: &[u8]) -> Result<u64, Violation> {
+pub(crate) fn parse_length(value: &[u8]) -> Result<u64, Violation> {
     let bad = Violation::bad_request("Content-Length is not a plain decimal number");
     match value {
         b"0" => return Ok(0),

@@ -20,8 +20,8 @@
 mod body;
 mod chunked;
 pub mod encode;
-mod field_block;
-mod framing;
+pub(crate) mod field_block;
+pub(crate) mod framing;
 mod lines;
 mod request;
 mod request_line;
