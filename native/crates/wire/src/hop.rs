@@ -32,6 +32,15 @@ const HOP_BY_HOP: u128 = set(&[
     Name::Http2Settings,
 ]);
 
+/// RFC 9113 §8.2.2: what makes a message malformed where connections carry many.
+const CONNECTION_SPECIFIC: u128 = set(&[
+    Name::Connection,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::TransferEncoding,
+    Name::Upgrade,
+]);
+
 /// Who the client is: a peer must not be able to have these removed or smuggled in.
 const IDENTITY: u128 = set(&[
     Name::Forwarded,
@@ -89,6 +98,13 @@ const OTHER_TRAILERS: &[&[u8]] = &[
 #[inline]
 pub const fn is_hop_by_hop(name: Name) -> bool {
     HOP_BY_HOP & name.bit() != 0
+}
+
+/// Whether a field of this name has no place in HTTP/2 (RFC 9113 §8.2.2). TE has one, with the
+/// value `trailers`.
+#[inline]
+pub(crate) const fn is_connection_specific(name: Name) -> bool {
+    CONNECTION_SPECIFIC & name.bit() != 0
 }
 
 /// Whether a forwarder may keep a trailer of this lower-case name.

@@ -30,6 +30,13 @@ const fn table(allowed: &[u8], alphanumeric: bool, obs_text: bool) -> [bool; 256
 /// RFC 9110 §5.6.2: tchar.
 static TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~", true, false);
 
+/// RFC 9113 §8.2: tchar without upper case.
+static LOWER_TOKEN: [bool; 256] = table(
+    b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz",
+    false,
+    false,
+);
+
 /// RFC 9110 §5.5: field-vchar, SP and HTAB; obs-text is opaque and kept.
 static VALUE: [bool; 256] = table(b"\t !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", true, true);
 
@@ -53,6 +60,11 @@ pub(crate) fn is_token_octet(byte: u8) -> bool {
 #[inline]
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(&TOKEN, bytes)
+}
+
+#[inline]
+pub(crate) fn is_lower_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && all(&LOWER_TOKEN, bytes)
 }
 
 #[inline]
@@ -92,6 +104,8 @@ mod tests {
         for byte in 0..=255_u8 {
             let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             assert_eq!(is_token_octet(byte), token, "{byte:#x}");
+            let lower = token && !byte.is_ascii_uppercase();
+            assert_eq!(is_lower_token(&[byte]), lower, "{byte:#x}");
             let value = matches!(byte, b'\t' | 0x20..=0x7e | 0x80..);
             assert_eq!(is_value_octet(byte), value, "{byte:#x}");
             let target = matches!(byte, 0x21..=0x7e) && !b"\"<>\\^`{|}#".contains(&byte);
