@@ -30,9 +30,16 @@ pub fn status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// One field line, checked: the name is a token, the value holds no control character and neither
-/// begins nor ends with whitespace. Nothing is appended on error.
+/// One field line, checked. Nothing is appended on error.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Violation> {
+    legal(name, value)?;
+    line(out, name, value);
+    Ok(())
+}
+
+/// Whether a field may be sent: the name is a token, the value holds no control character and
+/// neither begins nor ends with whitespace.
+pub fn legal(name: &[u8], value: &[u8]) -> Result<(), Violation> {
     if !octets::is_token(name) {
         return Err(Violation::stream(
             Code::BadRequest,
@@ -46,7 +53,6 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Violati
             "field value to send is not legal",
         ));
     }
-    line(out, name, value);
     Ok(())
 }
 
