@@ -57,6 +57,10 @@ impl Closed {
         self.next = (self.next + 1) % CLOSED_REMEMBERED;
     }
 
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.ring.capacity() * size_of::<u32>()
+    }
+
     /// What became of a stream that was opened or passed over, and is not live.
     pub(crate) fn ending(&self, id: StreamId) -> Ending {
         let found = self.ring.iter().find(|&&entry| id_of(entry) == id);

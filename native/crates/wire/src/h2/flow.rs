@@ -43,6 +43,11 @@ impl Inbound {
         Some(increment)
     }
 
+    /// What the peer may send now.
+    pub(crate) fn left(self) -> u32 {
+        self.left
+    }
+
     /// What the peer may send, and will be allowed to when what is owed is given.
     pub(crate) fn size(self) -> u32 {
         self.left.saturating_add(self.owed)

@@ -29,6 +29,8 @@ mod data;
 mod event;
 mod flow;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod heads;
 mod lifecycle;

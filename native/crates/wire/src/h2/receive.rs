@@ -100,6 +100,15 @@ impl Reader {
         }
     }
 
+    /// Bytes of unfinished frames and blocks.
+    pub(super) fn gathered(&self) -> usize {
+        self.partial.len() + self.fragments.len()
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.partial.capacity() + self.fragments.capacity()
+    }
+
     /// Goes on behind `len` bytes that are not looked at.
     #[inline]
     pub(super) fn skip(&mut self, len: u32) {

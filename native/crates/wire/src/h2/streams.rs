@@ -124,6 +124,11 @@ impl Streams {
         self.slots.len() as u32
     }
 
+    /// Memory, queues apart.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Stream>() + self.index.capacity() * size_of::<Entry>()
+    }
+
     /// Nothing is in use: give back what a busy time took.
     fn rest(&mut self) {
         if self.slots.len() > IDLE_SLOTS_KEPT {
