@@ -8,6 +8,8 @@ use crate::h1::{Event, RequestReader, ResponseReader, encode};
 use crate::{Body, Fields, Limits, Method, RequestHead, ResponseHead, Version, Violation};
 use crate::{proxy_protocol, sse};
 
+pub use crate::hpack::fuzzing::hpack;
+
 /// What a reader gave, with neighbouring data joined, so that it does not depend on chunking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {

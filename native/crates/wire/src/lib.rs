@@ -16,7 +16,9 @@ mod fields;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod h1;
+pub mod h2;
 pub mod hop;
+pub mod hpack;
 mod limits;
 mod message;
 mod method;

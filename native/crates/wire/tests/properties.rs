@@ -213,6 +213,7 @@ fn every_target(data: &[u8]) {
     fuzzing::sse(data);
     fuzzing::proxy_protocol(data);
     fuzzing::reparse(data);
+    fuzzing::hpack(data);
 }
 
 proptest! {

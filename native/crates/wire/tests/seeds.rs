@@ -52,6 +52,11 @@ fn proxy_protocol() {
 }
 
 #[test]
+fn hpack() {
+    replay("hpack", wire::fuzzing::hpack);
+}
+
+#[test]
 fn reparse() {
     replay("reparse", wire::fuzzing::reparse);
 }
