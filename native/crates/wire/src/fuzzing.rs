@@ -8,6 +8,9 @@ use crate::h1::{Event, RequestReader, ResponseReader, encode};
 use crate::{Body, Fields, Limits, Method, RequestHead, ResponseHead, Version, Violation};
 use crate::{proxy_protocol, sse};
 
+pub use crate::h2::fuzzing as h2;
+pub use crate::h2::fuzzing::{h2_client, h2_server};
+
 pub use crate::hpack::fuzzing::hpack;
 
 /// What a reader gave, with neighbouring data joined, so that it does not depend on chunking.

@@ -24,7 +24,7 @@ fn silent(_: &mut Connection, _: &Seen, _: &mut Vec<u8>) {}
 
 /// Sends one head and gives what was said of it.
 fn send(config: &Config, flags: u8, block: &[u8]) -> (Seen, Vec<u8>) {
-    let script = [client_start(), frame(HEADERS, flags | WHOLE, 1, block)].concat();
+    let script = [client_start(), long_headers(1, flags, block)].concat();
     let (mut seen, out, _) = run(Role::Server, config, &script, silent);
     (seen.pop().expect("an event"), out)
 }

@@ -90,6 +90,19 @@ pub(crate) fn headers_with(id: u32, flags: u8, first: Fields<'_>, more: Fields<'
     )
 }
 
+/// A block in as many frames as it needs.
+pub(crate) fn long_headers(id: u32, flags: u8, block: &[u8]) -> Vec<u8> {
+    let (first, rest) = block.split_at(block.len().min(16_000));
+    let whole = if rest.is_empty() { WHOLE } else { 0 };
+    let mut out = frame(HEADERS, flags | whole, id, first);
+    let count = rest.len().div_ceil(16_000);
+    for (at, piece) in rest.chunks(16_000).enumerate() {
+        let whole = if at + 1 == count { WHOLE } else { 0 };
+        out.extend(frame(CONTINUATION, whole, id, piece));
+    }
+    out
+}
+
 pub(crate) fn data(id: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     frame(DATA, flags, id, payload)
 }
