@@ -192,7 +192,10 @@ fn a_header_bomb_ends_the_connection() {
     let times = |count: usize| [&bomb[..], &vec![0xbe; count]].concat();
     let mut attack = Attack::new(&Config::DEFAULT, silent);
     // Some of it is a head too large, which can be answered; much of it is none.
-    assert_eq!(attack.send(&frame(HEADERS, END | WHOLE, 1, &times(20))), None);
+    assert_eq!(
+        attack.send(&frame(HEADERS, END | WHOLE, 1, &times(20))),
+        None
+    );
     let mut attack = Attack::new(&Config::DEFAULT, silent);
     let cause = attack.send(&frame(HEADERS, END | WHOLE, 1, &times(10_000)));
     assert_eq!(cause, Some(Cause::HeaderBomb));
@@ -299,7 +302,10 @@ fn oddities_make_a_peer_leave_before_it_is_closed() {
     assert!(attack.connection.going());
     let goaway = &sent(&attack.out)[0];
     assert_eq!((goaway.kind, goaway.word()), (GOAWAY, 0x7fff_ffff));
-    assert_eq!(goaway.payload[4..], ErrorCode::NoError.number().to_be_bytes());
+    assert_eq!(
+        goaway.payload[4..],
+        ErrorCode::NoError.number().to_be_bytes()
+    );
     // It is asked once, and what it opened meanwhile is served.
     assert_eq!(attack.send(&odd), None);
     assert_eq!(attack.out, b"");

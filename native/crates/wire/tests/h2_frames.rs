@@ -303,7 +303,9 @@ fn windows_are_kept_to() {
     let script = [script, data(1, 0, b"x")].concat();
     let (seen, out, _) = run(Role::Server, &Config::DEFAULT, &script, silent);
     assert_eq!(verdict(&seen, &out), Stream(ErrorCode::FlowControlError));
-    let reset = seen.iter().any(|one| matches!(one, Seen::Reset(1, 3, Some(_))));
+    let reset = seen
+        .iter()
+        .any(|one| matches!(one, Seen::Reset(1, 3, Some(_))));
     assert!(reset, "{seen:?}");
     // The connection's is 65,535 at least, and given back on receipt.
     let config = Config {
@@ -334,7 +336,9 @@ fn padding_costs_and_is_given_back() {
     loop {
         let event = connection.next(&mut input, &mut heads, &mut out);
         match event.expect("no error") {
-            Some(wire::h2::Event::Data { id, credit, bytes, .. }) => {
+            Some(wire::h2::Event::Data {
+                id, credit, bytes, ..
+            }) => {
                 assert_eq!((id, credit, bytes), (1, 252, &b"x"[..]));
                 credits += credit;
                 connection.consumed(id, credit, &mut out);

@@ -191,7 +191,11 @@ fn sizes() {
         (default, many(101, "x"), TOO_LARGE),
         (default, many(100, "cookie"), Good),
         (default, many(101, "cookie"), TOO_LARGE),
-        (default, [many(100, "x"), block(&[("cookie", "a")])].concat(), Good),
+        (
+            default,
+            [many(100, "x"), block(&[("cookie", "a")])].concat(),
+            Good,
+        ),
         (default, long(16_000), Good),
         (default, long(16_382), TOO_LARGE),
         (default, path(16_000), Good),
@@ -235,7 +239,10 @@ fn a_request_is_what_http_1_would_have_read() {
     };
     assert_eq!(head.method, Method::Post);
     assert_eq!(head.authority(), b"Example.com:8443");
-    assert_eq!((head.path(), head.query()), (&b"/a/b%2Fc"[..], Some(&b"d=e"[..])));
+    assert_eq!(
+        (head.path(), head.query()),
+        (&b"/a/b%2Fc"[..], Some(&b"d=e"[..]))
+    );
     assert_eq!(head.body, Body::Length(5));
     assert!(head.expect_continue && !head.websocket);
     assert_eq!(head.fields.find(Name::Cookie), Some(&b"a=b; c=d"[..]));
@@ -367,17 +374,36 @@ impl ReplacedEnd for Vec<u8> {
 #[test]
 fn connection_errors_of_a_server() {
     for (name, bad, cause) in [
-        ("§8.4 PUSH_PROMISE", frame(PUSH_PROMISE, WHOLE, 1, b"\0\0\0\x02"), Cause::Protocol),
-        ("§5.1.1 a stream of the server's", headers(2, END, &[(":status", "200")]),
-            Cause::Protocol),
-        ("§5.1 idle", headers(3, END, &[(":status", "200")]), Cause::Protocol),
+        (
+            "§8.4 PUSH_PROMISE",
+            frame(PUSH_PROMISE, WHOLE, 1, b"\0\0\0\x02"),
+            Cause::Protocol,
+        ),
+        (
+            "§5.1.1 a stream of the server's",
+            headers(2, END, &[(":status", "200")]),
+            Cause::Protocol,
+        ),
+        (
+            "§5.1 idle",
+            headers(3, END, &[(":status", "200")]),
+            Cause::Protocol,
+        ),
         ("§6.5.2 ENABLE_PUSH", settings(&[(2, 1)]), Cause::Protocol),
-        ("9218 §7.1", frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0\x01u=1"), Cause::Protocol),
+        (
+            "9218 §7.1",
+            frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0\x01u=1"),
+            Cause::Protocol,
+        ),
     ] {
         let (seen, _) = ask(b"GET", &[bad]);
         let Some(Seen::Closed(closing)) = seen.last() else {
             panic!("{name}: {seen:?}");
         };
-        assert_eq!((closing.code, closing.cause), (ErrorCode::ProtocolError, cause), "{name}");
+        assert_eq!(
+            (closing.code, closing.cause),
+            (ErrorCode::ProtocolError, cause),
+            "{name}"
+        );
     }
 }

@@ -61,7 +61,10 @@ fn data_goes_at_once_and_ends_with_its_last_frame() {
     server.data(1, 10, false);
     server.data(1, 0, false);
     server.data(1, 20_000, true);
-    assert_eq!(server.sent(), [(1, 10, false), (1, 16_384, false), (1, 3_616, true)]);
+    assert_eq!(
+        server.sent(),
+        [(1, 10, false), (1, 16_384, false), (1, 3_616, true)]
+    );
     server.data(1, 5, true);
     server.data(1, 0, true);
     assert_eq!(server.sent(), []);
@@ -210,8 +213,12 @@ fn a_full_connection_stops_every_stream_with_a_queue() {
     assert!(server.connection.queued_bytes() > 1 << 20);
     assert!(server.connection.full(3) && server.connection.full(37));
     assert!(!server.connection.full(1) && !server.connection.full(39));
-    server.connection.reset(3, ErrorCode::Cancel, &mut server.out);
-    server.connection.reset(5, ErrorCode::Cancel, &mut server.out);
+    server
+        .connection
+        .reset(3, ErrorCode::Cancel, &mut server.out);
+    server
+        .connection
+        .reset(5, ErrorCode::Cancel, &mut server.out);
     assert!(!server.connection.full(37));
 }
 
@@ -224,28 +231,50 @@ fn trailers_and_resets_wait_behind_data() {
         server.data(id, 10, false);
     }
     server.connection.trailers(1, &trailers, &mut server.out);
-    server.connection.abort(3, ErrorCode::InternalError, &mut server.out);
-    server.connection.reset(5, ErrorCode::Cancel, &mut server.out);
+    server
+        .connection
+        .abort(3, ErrorCode::InternalError, &mut server.out);
+    server
+        .connection
+        .reset(5, ErrorCode::Cancel, &mut server.out);
     let frames = sent(&std::mem::take(&mut server.out));
     let kinds: Vec<_> = frames.iter().map(|one| (one.kind, one.id)).collect();
     assert_eq!(kinds, [(DATA, 1), (DATA, 3), (DATA, 5), (RST_STREAM, 5)]);
     server.data(1, 1, true);
     server.data(3, 1, true);
-    server.take(&[window_update(1, 5), window_update(3, 5), window_update(5, 5)].concat());
+    server.take(
+        &[
+            window_update(1, 5),
+            window_update(3, 5),
+            window_update(5, 5),
+        ]
+        .concat(),
+    );
     server.connection.flush(&mut server.out);
     let frames = sent(&std::mem::take(&mut server.out));
-    let kinds: Vec<_> = frames.iter().map(|one| (one.kind, one.id, one.flags)).collect();
+    let kinds: Vec<_> = frames
+        .iter()
+        .map(|one| (one.kind, one.id, one.flags))
+        .collect();
     let trailer_flags = END | WHOLE;
     assert_eq!(
         kinds,
-        [(DATA, 1, 0), (HEADERS, 1, trailer_flags), (DATA, 3, 0), (RST_STREAM, 3, 0)]
+        [
+            (DATA, 1, 0),
+            (HEADERS, 1, trailer_flags),
+            (DATA, 3, 0),
+            (RST_STREAM, 3, 0)
+        ]
     );
     // Without a queue they go at once, and without fields they are an end.
     let mut server = Server::new(&[1, 3], &[]);
     server.connection.trailers(1, &trailers, &mut server.out);
     server.connection.trailers(3, &List::new(), &mut server.out);
     let frames = sent(&server.out);
-    let kinds: Vec<_> = frames.iter().map(|one| (one.kind, one.id, one.flags)).collect();
+    let kinds: Vec<_> = frames
+        .iter()
+        .map(|one| (one.kind, one.id, one.flags))
+        .collect();
     assert_eq!(kinds, [(HEADERS, 1, trailer_flags), (DATA, 3, END)]);
 }
 
@@ -290,13 +319,27 @@ fn forgetting_says_what_the_peer_must_know() {
     }
     let resets_now = resets(&std::mem::take(&mut server.out));
     assert_eq!(resets_now, [(3, 0), (5, 2)]);
-    assert_eq!((server.connection.streams(), server.connection.tags().count()), (2, 0));
+    assert_eq!(
+        (
+            server.connection.streams(),
+            server.connection.tags().count()
+        ),
+        (2, 0)
+    );
     // What still comes for them is nobody's.
-    let late = [data(3, 0, b"x"), data(5, END, b"x"), data(7, 0, b"x"), window_update(7, 5)];
+    let late = [
+        data(3, 0, b"x"),
+        data(5, END, b"x"),
+        data(7, 0, b"x"),
+        window_update(7, 5),
+    ];
     assert_eq!(server.take(&late.concat()), []);
     server.connection.flush(&mut server.out);
     let frames = sent(&std::mem::take(&mut server.out));
-    let kinds: Vec<_> = frames.iter().map(|one| (one.kind, one.id, one.flags)).collect();
+    let kinds: Vec<_> = frames
+        .iter()
+        .map(|one| (one.kind, one.id, one.flags))
+        .collect();
     assert_eq!(kinds, [(DATA, 7, END), (RST_STREAM, 7, 0)]);
     server.connection.begin(30_000_000_999);
     assert_eq!(server.connection.sweep(&mut server.out), Ok(()));
@@ -333,14 +376,20 @@ fn goaway_first_lets_all_in_and_then_none() {
     connection.goaway(ErrorCode::NoError, out);
     connection.goaway(ErrorCode::NoError, out);
     assert!(connection.going());
-    assert!(matches!(server.take(&headers(3, END, GET))[..], [Seen::Request(3, ..)]));
+    assert!(matches!(
+        server.take(&headers(3, END, GET))[..],
+        [Seen::Request(3, ..)]
+    ));
     let Server { connection, out } = &mut server;
     connection.goaway_final(ErrorCode::NoError, out);
     connection.goaway_final(ErrorCode::NoError, out);
     let late = [headers(5, 0, POST), data(5, END, b"x"), data(1, END, b"")].concat();
     assert_eq!(server.take(&late), [Seen::End(1)]);
     let frames = sent(&server.out);
-    let said: Vec<_> = frames.iter().map(|one| (one.kind, one.id, one.word())).collect();
+    let said: Vec<_> = frames
+        .iter()
+        .map(|one| (one.kind, one.id, one.word()))
+        .collect();
     assert_eq!(
         said,
         [(GOAWAY, 0, 0x7fff_ffff), (GOAWAY, 0, 3), (RST_STREAM, 5, 7)]
@@ -402,7 +451,11 @@ fn goaway_refuses_what_was_not_processed() {
     let refused = ErrorCode::RefusedStream.number();
     assert_eq!(
         seen,
-        [Seen::Goaway(1, 0), Seen::Reset(3, refused, None), Seen::Reset(7, refused, None)]
+        [
+            Seen::Goaway(1, 0),
+            Seen::Reset(3, refused, None),
+            Seen::Reset(7, refused, None)
+        ]
     );
     assert!(client.going() && !client.can_open());
     let answer = headers(1, END, &[(":status", "200")]);
@@ -424,7 +477,12 @@ fn a_ping_at_a_time() {
     let ack = |payload: &[u8]| frame(PING, ACK, 0, payload);
     read(&mut client, &mut out, [ack(&[9; 8]).as_slice()], silent);
     assert!(client.ping_outstanding());
-    read(&mut client, &mut out, [ack(&pings[0].payload).as_slice()], silent);
+    read(
+        &mut client,
+        &mut out,
+        [ack(&pings[0].payload).as_slice()],
+        silent,
+    );
     assert!(!client.ping_outstanding());
     client.ping(&mut out);
     assert_eq!(sent(&out).len(), 2);
@@ -439,7 +497,10 @@ fn an_early_response_stops_the_request_and_stands() {
     head.finish(false);
     let early = [headers(1, END, &[(":status", "413")]), reset(1, 0)].concat();
     let seen = read(&mut client, &mut out, [early.as_slice()], silent);
-    assert!(matches!(seen[..], [Seen::Response(1, _, true), Seen::Reset(1, 0, None)]));
+    assert!(matches!(
+        seen[..],
+        [Seen::Response(1, _, true), Seen::Reset(1, 0, None)]
+    ));
     out.clear();
     client.data(1, b"more", true, &mut out);
     client.forget(1, &mut out);

@@ -272,7 +272,10 @@ impl Abuse {
             .saturating_mul(self.streams + 1)
             .saturating_mul(u64::from(self.times));
         if self.priorities > allowed {
-            return breach(Cause::Priority, "priorities for more streams than there are");
+            return breach(
+                Cause::Priority,
+                "priorities for more streams than there are",
+            );
         }
         Ok(())
     }

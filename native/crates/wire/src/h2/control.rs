@@ -3,9 +3,7 @@
 //! Their form was checked; here is what they mean and what they cost.
 
 use crate::h2::config::Role;
-use crate::h2::connection::{
-    Connection, flow_control_error, frame_size_error, protocol_error,
-};
+use crate::h2::connection::{Connection, flow_control_error, frame_size_error, protocol_error};
 use crate::h2::event::{Closing, Event};
 use crate::h2::frame::{Header, flag, write};
 use crate::h2::priority;

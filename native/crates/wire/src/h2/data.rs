@@ -1,17 +1,15 @@
 //! DATA: content handed out as it comes, and the credit that it costs (RFC 9113 §6.1, §6.9).
 
+use crate::error::Code;
 use crate::error::Violation;
 use crate::h2::closed::Ending;
-use crate::h2::connection::{
-    Connection, flow_control_error, frame_size_error, protocol_error,
-};
 use crate::h2::config::Role;
+use crate::h2::connection::{Connection, flow_control_error, frame_size_error, protocol_error};
 use crate::h2::event::{Closing, Event};
 use crate::h2::frame::{HEADER_BYTES, Header, flag, write};
 use crate::h2::receive::{Data, Reading, Step};
 use crate::h2::state::{Over, Recv};
 use crate::h2::{Cause, ErrorCode, StreamId};
-use crate::error::Code;
 
 impl Connection {
     /// The header of a DATA frame came: the windows count the whole frame.
@@ -29,7 +27,10 @@ impl Connection {
             return Err(flow_control_error("more than the connection's window"));
         }
         // Given back on receipt: a stopped reader is not to stall its siblings.
-        if let Some(increment) = self.inbound.give(header.length, self.config.connection_window) {
+        if let Some(increment) = self
+            .inbound
+            .give(header.length, self.config.connection_window)
+        {
             write::window_update(out, 0, increment);
         }
         if header.has(flag::PADDED) {
@@ -232,9 +233,10 @@ impl Connection {
             self.closed.set(id, Ending::ByUs);
             return Ok(Step::Again);
         };
-        let told = self.streams.at(slot).and_then(|stream| {
-            (!stream.closed() && !stream.forgotten).then_some(stream.tag)
-        });
+        let told = self
+            .streams
+            .at(slot)
+            .and_then(|stream| (!stream.closed() && !stream.forgotten).then_some(stream.tag));
         self.cut(slot, Over::ByUs);
         Ok(told.map_or(Step::Again, |tag| {
             Step::Event(Event::Reset {

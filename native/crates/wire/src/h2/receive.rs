@@ -7,9 +7,7 @@
 use std::borrow::Cow;
 
 use crate::h2::config::Role;
-use crate::h2::connection::{
-    Connection, PREFACE, frame_size_error, protocol_error,
-};
+use crate::h2::connection::{Connection, PREFACE, frame_size_error, protocol_error};
 use crate::h2::event::{Closing, Event, Heads};
 use crate::h2::frame::{HEADER_BYTES, Header, flag, kind};
 use crate::h2::limits::{
@@ -230,11 +228,7 @@ impl Connection {
         Ok(())
     }
 
-    fn read_preface<'a>(
-        &mut self,
-        seen: usize,
-        input: &mut &'a [u8],
-    ) -> Result<Step<'a>, Closing> {
+    fn read_preface<'a>(&mut self, seen: usize, input: &mut &'a [u8]) -> Result<Step<'a>, Closing> {
         let expected = PREFACE.get(seen..).unwrap_or_default();
         let len = expected.len().min(input.len());
         let (bytes, rest) = input.split_at_checked(len).unwrap_or((*input, &[]));
@@ -281,11 +275,7 @@ impl Connection {
     }
 
     /// The order of frames (RFC 9113 §3.4, §6.10), then what each type must look like.
-    fn begin_frame<'a>(
-        &mut self,
-        header: Header,
-        out: &mut Vec<u8>,
-    ) -> Result<Step<'a>, Closing> {
+    fn begin_frame<'a>(&mut self, header: Header, out: &mut Vec<u8>) -> Result<Step<'a>, Closing> {
         if !self.peer.seen && (header.kind != kind::SETTINGS || header.has(flag::ACK)) {
             return Err(protocol_error("the first frame is not SETTINGS"));
         }
@@ -392,11 +382,7 @@ impl Connection {
 fn check_form(header: Header) -> Result<(), Closing> {
     let Header { length, id, .. } = header;
     let on_stream = match header.kind {
-        kind::DATA
-        | kind::HEADERS
-        | kind::PRIORITY
-        | kind::RST_STREAM
-        | kind::CONTINUATION => true,
+        kind::DATA | kind::HEADERS | kind::PRIORITY | kind::RST_STREAM | kind::CONTINUATION => true,
         kind::SETTINGS | kind::PING | kind::GOAWAY | kind::PRIORITY_UPDATE => false,
         // RFC 9113 §8.4: we allow no push, and a client has none to promise.
         kind::PUSH_PROMISE => return Err(protocol_error("PUSH_PROMISE")),
@@ -416,7 +402,9 @@ fn check_form(header: Header) -> Result<(), Closing> {
         _ => true,
     };
     if !fits {
-        return Err(frame_size_error("frame with a length that its type has not"));
+        return Err(frame_size_error(
+            "frame with a length that its type has not",
+        ));
     }
     if header.kind == kind::SETTINGS && length > SETTINGS_ENTRIES_MAX * 6 {
         return Err(Closing {

@@ -116,12 +116,7 @@ mod tests {
     fn streams(count: u32) -> Streams {
         let mut streams = Streams::new();
         for at in 0..count {
-            let mut one = Stream::new(
-                at * 2 + 1,
-                Recv::Body,
-                Inbound::new(0),
-                Outbound::new(100),
-            );
+            let mut one = Stream::new(at * 2 + 1, Recv::Body, Inbound::new(0), Outbound::new(100));
             one.queue.push(b"x");
             streams.insert(one);
         }

@@ -113,8 +113,7 @@ impl<'c> Section<'c> {
 
     pub(crate) fn malform(&mut self, why: &'static str) {
         let code = self.code(Code::BadRequest);
-        self.malformed
-            .get_or_insert(Violation::stream(code, why));
+        self.malformed.get_or_insert(Violation::stream(code, why));
     }
 
     pub(crate) fn refuse(&mut self, code: Code, why: &'static str) {
@@ -226,8 +225,5 @@ impl<'c> Section<'c> {
 
 /// RFC 9113 §8.2.1, and the controls that RFC 9110 §5.5 forbids.
 fn is_value(value: &[u8]) -> bool {
-    !matches!(
-        value,
-        [b' ' | b'\t', ..] | [.., b' ' | b'\t']
-    ) && octets::is_value(value)
+    !matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) && octets::is_value(value)
 }

@@ -1,9 +1,9 @@
 //! Heads that we send: a block written straight into the send queue, framed when it is complete.
 
+use crate::h2::StreamId;
 use crate::h2::connection::Connection;
 use crate::h2::frame::write;
 use crate::h2::state::{Over, Send};
-use crate::h2::StreamId;
 use crate::hpack::Pseudo;
 use crate::name::Name;
 
@@ -95,9 +95,7 @@ impl HeadWriter<'_> {
             "a field name to send is a lower-case token"
         );
         if self.live {
-            self.connection
-                .encoder
-                .field(self.out, known, name, value);
+            self.connection.encoder.field(self.out, known, name, value);
         }
     }
 
