@@ -88,9 +88,68 @@ impl Queue {
     }
 }
 
+/// A client's bytes behind the request that is being served: taken from the front by counting, not
+/// by copying, so that many small requests in one read cost their bytes once.
+#[derive(Debug, Default)]
+pub(crate) struct Stash {
+    bytes: Vec<u8>,
+    /// `0 <= taken <= bytes.len()`
+    taken: usize,
+}
+
+impl Stash {
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes that wait.
+    pub(crate) fn waiting(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    /// More bytes behind those that wait.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        if self.taken > self.bytes.len() / 2 {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// All but the last `left` of the waiting bytes were used. An empty stash holds no memory.
+    pub(crate) fn keep(&mut self, left: usize) {
+        if left == 0 {
+            *self = Self::default();
+        } else {
+            self.taken = self.bytes.len().saturating_sub(left).max(self.taken);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stash_is_used_from_the_front_and_holds_nothing_when_empty() {
+        let mut stash = Stash::default();
+        stash.extend(b"one two ");
+        stash.keep(4);
+        assert_eq!((stash.waiting(), stash.len()), (&b"two "[..], 4));
+        stash.extend(b"three");
+        assert_eq!(stash.waiting(), b"two three");
+        stash.keep(5);
+        stash.extend(b"!");
+        assert_eq!(stash.waiting(), b"three!");
+        stash.keep(0);
+        assert!(stash.is_empty());
+        assert_eq!(stash.bytes.capacity(), 0);
+    }
 
     #[test]
     fn an_emptied_queue_gives_its_buffer_back() {

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::buffer::{Queue, Spares};
+use crate::buffer::{Queue, Spares, Stash};
 use crate::ids::ExchangeId;
 use crate::metrics::Cells;
 use crate::shared::Endpoint;
@@ -71,7 +71,9 @@ pub(crate) struct Client {
     /// Taken for the length of one parse.
     pub(crate) reader: Option<Box<RequestReader>>,
     /// Bytes behind the request that is being served; at most one read's worth.
-    pub(crate) stash: Vec<u8>,
+    pub(crate) stash: Stash,
+    /// Answers queued since the peer last had all of them.
+    pub(crate) answers_unsent: usize,
     pub(crate) exchange: Option<ExchangeId>,
     /// The running exchange has its whole request.
     pub(crate) request_complete: bool,

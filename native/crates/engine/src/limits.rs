@@ -12,6 +12,11 @@ pub const EVENT_TAIL_BYTES_MAX: usize = 64 * 1024;
 pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Request bytes read and thrown away after an early answer (RFC 9112 §9.3).
 pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// Answers that wait for a client to take them. A client that pipelines is served strictly in order;
+/// with so many answers unsent, or `QUEUE_BYTES_HIGH` bytes of them, nothing more of it is read or
+/// parsed until they are out (RFC 9112 §9.3.2 leaves the depth to us). What it sent meanwhile stays
+/// in its stash, at most two reads' worth.
+pub const PIPELINED_ANSWERS_MAX: usize = 16;
 /// Endpoints that a waiter's permit is matched against when one becomes free.
 pub const GRANT_SCAN_MAX: usize = 16;
 /// Endpoints scanned in full; beyond it two random choices.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::buffer::Stash;
 use crate::clock::MS;
 use crate::conn::{Client, ClientMode, Conn, Side};
 use crate::engine::Engine;
@@ -53,7 +54,8 @@ impl Engine {
                 ClientMode::Http
             },
             reader: Some(Box::new(RequestReader::new(wire::Limits::default()))),
-            stash: Vec::new(),
+            stash: Stash::default(),
+            answers_unsent: 0,
             exchange: None,
             request_complete: false,
             idle_since_ns: self.now.mono_ns,

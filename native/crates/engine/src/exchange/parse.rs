@@ -1,7 +1,8 @@
 //! What was said? A client's bytes become a head and a body, one request at a time.
 //!
 //! **Invariant:** while a request is being answered, bytes behind it wait in the connection's
-//! stash (at most one read's worth) and the socket is paused; they are never lost or reordered.
+//! stash (one read's worth, and what was read before the pause was heard of) and the socket is
+//! paused; they are never lost or reordered.
 
 use std::sync::Arc;
 
@@ -20,25 +21,40 @@ use wire::{Body, Method, Name};
 impl Engine {
     /// Bytes of a client connection.
     pub(crate) fn client_read(&mut self, id: ConnId, bytes: &[u8]) {
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+        let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if !client.stash.is_empty() || (client.exchange.is_some() && client.request_complete) {
-            if client.mode == ClientMode::Tunnel {
-                return self.tunnel_client_read(id, bytes);
-            }
-            client.stash.extend_from_slice(bytes);
-            if client.mode == ClientMode::Prelude {
-                return self.client_prelude(id);
-            }
-            return self.pause(id, true);
-        }
+        let paused = conn.paused;
+        let Some(client) = conn.client_mut() else {
+            return;
+        };
         match client.mode {
-            ClientMode::Http | ClientMode::Discard => self.client_parse(id, bytes),
             ClientMode::Tunnel => self.tunnel_client_read(id, bytes),
             ClientMode::Prelude => {
-                client.stash.extend_from_slice(bytes);
+                client.stash.extend(bytes);
                 self.client_prelude(id);
+            }
+            ClientMode::Http | ClientMode::Discard => {
+                let behind = match client.exchange {
+                    Some(_) => client.request_complete,
+                    // Read before the pause was heard of.
+                    None => paused,
+                };
+                if behind || !client.stash.is_empty() {
+                    client.stash.extend(bytes);
+                    return self.pause(id, true);
+                }
+                let mut rest = bytes;
+                let touched = self.client_parse(id, &mut rest);
+                if !rest.is_empty()
+                    && let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut)
+                {
+                    client.stash.extend(rest);
+                    self.pause(id, true);
+                }
+                if let Some(touched) = touched {
+                    self.drive(touched);
+                }
             }
         }
     }
@@ -55,14 +71,34 @@ impl Engine {
         if client.exchange.is_some() {
             return;
         }
-        if waiting > limits::QUEUE_BYTES_HIGH {
+        let many = waiting > 0 && client.answers_unsent >= limits::PIPELINED_ANSWERS_MAX;
+        if many || waiting > limits::QUEUE_BYTES_HIGH {
             // It asks and does not read: the next request waits until the answers are out.
             return self.pause(id, true);
         }
-        let stash = std::mem::take(&mut client.stash);
-        self.pause(id, false);
-        if !stash.is_empty() {
-            self.client_parse(id, &stash);
+        self.client_unstash(id);
+    }
+
+    /// Parses what waits in the stash, up to the end of one request.
+    fn client_unstash(&mut self, id: ConnId) {
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+            return;
+        };
+        let mut stash = std::mem::take(&mut client.stash);
+        let mut rest = stash.waiting();
+        let touched = if rest.is_empty() {
+            None
+        } else {
+            self.client_parse(id, &mut rest)
+        };
+        let left = rest.len();
+        stash.keep(left);
+        if let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) {
+            client.stash = stash;
+            self.pause(id, left > 0);
+        }
+        if let Some(touched) = touched {
+            self.drive(touched);
         }
     }
 
@@ -71,19 +107,16 @@ impl Engine {
         let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
             return;
         };
-        match wire::proxy_protocol::parse(&client.stash) {
+        match wire::proxy_protocol::parse(client.stash.waiting()) {
             Ok(None) => {}
             Ok(Some((taken, addresses))) => {
-                let mut rest = std::mem::take(&mut client.stash);
-                rest.drain(..taken);
+                client.stash.keep(client.stash.len() - taken);
                 client.mode = ClientMode::Http;
                 if let Some((source, _)) = addresses {
                     client.peer = Some(source.ip().to_canonical());
                 }
                 client.trusted = super::accept::trusted(&client.listener, client.peer);
-                if !rest.is_empty() {
-                    self.client_parse(id, &rest);
-                }
+                self.client_unstash(id);
             }
             Err(violation) => {
                 self.count_violation(id, &violation);
@@ -92,44 +125,35 @@ impl Engine {
         }
     }
 
-    fn client_parse(&mut self, id: ConnId, mut input: &[u8]) {
+    /// Takes bytes of `input` up to the end of one request, and says which exchange is to be driven.
+    fn client_parse(&mut self, id: ConnId, input: &mut &[u8]) -> Option<ExchangeId> {
         let mut touched: Option<ExchangeId> = None;
         loop {
-            let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
-                return;
-            };
+            let client = self.conns.get_mut(id).and_then(Conn::client_mut)?;
             if client.exchange.is_some() && client.request_complete {
-                if !input.is_empty() {
-                    client.stash.extend_from_slice(input);
-                    self.pause(id, true);
-                }
-                break;
+                return touched;
             }
-            let Some(mut reader) = client.reader.take() else {
-                return;
-            };
-            let event = reader.next(&mut input, &mut self.request_head);
+            let mut reader = client.reader.take()?;
+            let event = reader.next(input, &mut self.request_head);
             let idle = reader.idle();
             client.reader = Some(reader);
             match event {
                 Ok(None) => {
                     self.note_partial(id, idle);
-                    break;
+                    return touched;
                 }
                 Ok(Some(event)) => {
                     if !self.client_event(id, event, &mut touched) {
-                        return;
+                        return None;
                     }
                 }
                 Err(violation) => {
                     self.count_violation(id, &violation);
                     let failure = Failure::from(violation);
-                    return self.request_broken(id, &failure);
+                    self.request_broken(id, &failure);
+                    return None;
                 }
             }
-        }
-        if let Some(touched) = touched {
-            self.drive(touched);
         }
     }
 

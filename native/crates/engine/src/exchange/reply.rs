@@ -203,9 +203,14 @@ impl Engine {
             self.mark(id);
         }
         let keep = clean && may_keep(exchange);
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+        let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
+        let sent = conn.out.is_empty();
+        let Some(client) = conn.client_mut() else {
+            return;
+        };
+        client.answers_unsent = if sent { 0 } else { client.answers_unsent + 1 };
         client.exchange = None;
         if !keep || client.eof {
             let reset = !clean
@@ -248,11 +253,16 @@ impl Engine {
 
     /// The client took bytes: an upstream that waited for it may go on.
     pub(crate) fn client_wrote(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get(id) else {
+        let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
         let waiting = conn.out.len();
         let paused = conn.paused;
+        if waiting == 0
+            && let Some(client) = conn.client_mut()
+        {
+            client.answers_unsent = 0;
+        }
         if waiting > limits::QUEUE_BYTES_LOW {
             return;
         }

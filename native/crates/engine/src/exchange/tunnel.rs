@@ -3,6 +3,7 @@
 //! **Invariant:** no byte of the client goes upstream before the 101 (CVE-2026-2833).
 
 use super::{Exchange, Phase};
+use crate::buffer::Stash;
 use crate::conn::{ClientMode, Conn};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
@@ -43,7 +44,7 @@ impl Engine {
         exchange.phase = Phase::Tunnel;
         exchange.tally.outcome = Outcome::Success;
         exchange.marks.head_ns = self.now.mono_ns;
-        let mut early = Vec::new();
+        let mut early = Stash::default();
         if let Some(conn) = self.conns.get_mut(exchange.client) {
             let out = conn.writer(&mut self.spares, self.now.mono_ns);
             heads::switching(out, exchange, &self.snapshot.via);
@@ -58,7 +59,7 @@ impl Engine {
         }
         self.pause(exchange.client, false);
         if !early.is_empty() {
-            self.tunnel_pass(exchange.client, id, &early);
+            self.tunnel_pass(exchange.client, id, early.waiting());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use engine::clock::MS;
 use engine::input::{Closed, Mail};
+use engine::limits::PIPELINED_ANSWERS_MAX;
 use serde_json::json;
 
 use crate::bench::{Bench, EVENTS, Ended, body, chat, chunk, field, get, ok, post, status, stream};
@@ -54,6 +55,30 @@ fn a_client_that_asks_and_does_not_read_is_held_back() {
     }
     let answers = t.got(client).matches("HTTP/1.1 404").count();
     assert_eq!(answers, asked);
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn sixteen_answers_at_most_wait_for_a_client_that_pipelines() {
+    let mut t = Bench::new(|_| {});
+    let client = t.client();
+    t.block(client, true);
+    t.send(client, get("/none", "").repeat(50));
+    assert_eq!(t.records.len(), PIPELINED_ANSWERS_MAX);
+    assert!(t.paused.contains(&client));
+    // What was read before the pause was heard of is no short cut.
+    t.send(client, get("/late", ""));
+    assert_eq!(t.records.len(), PIPELINED_ANSWERS_MAX);
+    t.block(client, false);
+    assert_eq!(t.got(client).matches("HTTP/1.1 404").count(), 51);
+    assert_eq!(t.records.back().expect("a record").path, b"/late");
+    assert!(!t.paused.contains(&client));
+
+    // Answers that are out count no more.
+    for _ in 0..40 {
+        t.send(client, get("/none", ""));
+    }
+    assert_eq!(t.got(client).matches("HTTP/1.1 404").count(), 40);
     assert!(t.is_quiet());
 }
 
