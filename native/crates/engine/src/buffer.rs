@@ -79,6 +79,11 @@ impl Queue {
         }
     }
 
+    /// Forgets all but the first `len` of the bytes that wait.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(self.sent.saturating_add(len));
+    }
+
     /// Takes everything that waits.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);

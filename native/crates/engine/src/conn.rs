@@ -74,6 +74,8 @@ pub(crate) struct Client {
     pub(crate) stash: Stash,
     /// Answers queued since the peer last had all of them.
     pub(crate) answers_unsent: usize,
+    /// Unsent bytes of earlier answers, ahead of those of the running exchange.
+    pub(crate) ahead: usize,
     pub(crate) exchange: Option<ExchangeId>,
     /// The running exchange has its whole request.
     pub(crate) request_complete: bool,

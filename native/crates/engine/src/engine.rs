@@ -172,6 +172,9 @@ impl Engine {
             conn.progress_ns = self.now.mono_ns;
         }
         let is_client = matches!(conn.side, Side::Client(_));
+        if let Some(client) = conn.client_mut() {
+            client.ahead = client.ahead.saturating_sub(bytes);
+        }
         if conn.tokens_unsent > 0 {
             let delay_ns = after_ns.saturating_sub(self.now.mono_ns);
             let tokens = std::mem::take(&mut conn.tokens_unsent);

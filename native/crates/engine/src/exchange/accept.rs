@@ -56,6 +56,7 @@ impl Engine {
             reader: Some(Box::new(RequestReader::new(wire::Limits::default()))),
             stash: Stash::default(),
             answers_unsent: 0,
+            ahead: 0,
             exchange: None,
             request_complete: false,
             idle_since_ns: self.now.mono_ns,

@@ -243,7 +243,10 @@ impl Engine {
     fn request_head(&mut self, id: ConnId) -> Option<ExchangeId> {
         let exchange_id = self.new_exchange(id);
         let now = self.now;
-        let client: &mut Client = self.conns.get_mut(id).and_then(Conn::client_mut)?;
+        let conn = self.conns.get_mut(id)?;
+        let ahead = conn.out.len();
+        let client: &mut Client = conn.client_mut()?;
+        client.ahead = ahead;
         client.exchange = Some(exchange_id);
         client.request_complete = false;
         client.head_since_ns = 0;

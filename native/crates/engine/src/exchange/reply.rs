@@ -1,12 +1,13 @@
 //! Answers of ours, and the end of every response towards the client.
 //!
 //! **Invariant:** a truncated stream never looks complete: an unclean end leaves a chunked body
-//! unterminated, a length body short, and resets a close-delimited one.
+//! unterminated, a length body short, and resets a close-delimited one. **Invariant:** what ends an
+//! answer badly takes no earlier answer along, unless the client does not read.
 
 use std::sync::Arc;
 
 use super::{Exchange, Framing, Phase};
-use crate::conn::{ClientMode, Conn};
+use crate::conn::ClientMode;
 use crate::dialect;
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
@@ -150,7 +151,10 @@ impl Engine {
         self.conns.get(id)?;
         let exchange_id = self.new_exchange(id);
         let now = self.now;
-        let client = self.conns.get_mut(id).and_then(Conn::client_mut)?;
+        let conn = self.conns.get_mut(id)?;
+        let ahead = conn.out.len();
+        let client = conn.client_mut()?;
+        client.ahead = ahead;
         client.exchange = Some(exchange_id);
         client.request_complete = true;
         let (peer, admin) = (client.peer, client.admin);
@@ -218,14 +222,12 @@ impl Engine {
                     || exchange.failure.as_ref().is_some_and(|f| {
                         f.kind == FailureKind::ClientGone || f.kind == FailureKind::ClientStall
                     }));
-            return self.close(
-                id,
-                if reset {
-                    How::Reset
-                } else {
-                    How::Flush(Vec::new())
-                },
-            );
+            if reset {
+                self.cut(id, How::Reset);
+            } else {
+                self.close(id, How::Flush(Vec::new()));
+            }
+            return;
         }
         client.idle_since_ns = now_ns;
         client.head_since_ns = 0;
@@ -236,6 +238,20 @@ impl Engine {
         client.request_complete = false;
         self.resumed.push_back(id);
         self.arm_client(id);
+    }
+
+    /// Ends a client's connection within an answer. Earlier answers that are with us still go out
+    /// whole, and then a FIN: no byte of this one has left, so nobody can take it for whole.
+    pub(crate) fn cut(&mut self, id: ConnId, how: How) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let ahead = conn.client().map_or(0, |c| c.ahead);
+        if ahead == 0 {
+            return self.close(id, how);
+        }
+        conn.out.truncate(ahead);
+        self.close(id, How::Flush(Vec::new()));
     }
 
     /// How a body of that kind goes to this client.

@@ -330,7 +330,7 @@ impl Engine {
         // Perhaps only its sending side is closed: what it reads must not look whole.
         let cut = exchange.response.head_committed && exchange.response.framing == Framing::Close;
         let how = if cut { How::Reset } else { How::Now };
-        self.close(exchange.client, how);
+        self.cut(exchange.client, how);
         self.finish(exchange);
     }
 }

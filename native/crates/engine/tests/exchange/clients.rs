@@ -209,6 +209,38 @@ fn http_1_0_gets_a_body_that_ends_with_its_connection() {
 }
 
 #[test]
+fn a_cut_answer_takes_no_earlier_answer_along() {
+    let earlier = get("/none", "");
+    let later = stream().replace("HTTP/1.1", "HTTP/1.0");
+    for cut in 0..3 {
+        let mut t = Bench::new(|_| {});
+        let client = t.client();
+        t.block(client, true);
+        t.send(client, format!("{earlier}{later}"));
+        let upstream = t.upstream();
+        t.send(upstream, EVENTS);
+        t.send(upstream, chunk("data: one\n\n"));
+        match cut {
+            0 => t.close(upstream, Closed::Reset),
+            1 => t.close(client, Closed::Eof),
+            _ => {
+                // Once a byte of it is out, all of the earlier one is.
+                t.block(client, false);
+                t.close(upstream, Closed::Reset);
+            }
+        }
+        let got = t.got(client);
+        assert_eq!(status(&got), 404);
+        assert_eq!(got.contains("200 OK"), cut == 2, "{got}");
+        let length = field(&got, "content-length").expect("a length");
+        assert!(body(&got).len() >= length.parse().expect("a number"));
+        let ended = if cut == 2 { Ended::Reset } else { Ended::Fin };
+        assert_eq!(t.ended(client), Some(ended), "cut in way {cut}");
+        assert!(t.is_quiet());
+    }
+}
+
+#[test]
 fn answers_without_a_body_have_none() {
     for (method, answer) in [
         ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"),

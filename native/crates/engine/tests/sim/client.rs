@@ -149,16 +149,9 @@ impl World {
         let client = &mut self.clients[c];
         if client.outgoing.is_empty() && client.reserve.is_none() {
             let waits = !client.sent.is_empty() || client.got.is_some() || client.tunnel.is_some();
-            // What closes the connection behind its answer is not pipelined: a reset of it would
-            // take unread answers along.
-            let asked = client
-                .got
-                .iter()
-                .map(|g| g.id)
-                .chain(client.sent.iter().copied());
-            let ends = asked
-                .chain(client.to_send.front().copied())
-                .any(|id| self.specs[id as usize].http10);
+            // Nothing is pipelined behind what closes the connection.
+            let asked = client.got.iter().map(|g| &g.id).chain(&client.sent);
+            let ends = asked.copied().any(|id| self.specs[id as usize].http10);
             if waits && (!client.pipelines || ends) || client.sent.len() > 3 {
                 return;
             }

@@ -425,6 +425,10 @@ impl World {
             link.proxy_gone = true;
             return;
         }
+        if !matches!(how, How::Flush(_)) {
+            self.note_cut(l);
+        }
+        let link = &mut self.links[l];
         match how {
             How::Flush(rest) => {
                 assert!(rest.len() <= OUT_BYTES_MAX, "{} bytes flushed", rest.len());

@@ -228,6 +228,27 @@ impl World {
         }
     }
 
+    /// The proxy ends a client's connection and throws away what it has not sent.
+    pub(crate) fn note_cut(&mut self, l: usize) {
+        let Tap::Client(tap) = &self.taps[l] else {
+            return;
+        };
+        let asked: Vec<u64> = tap.active.iter().chain(&tap.asked).copied().collect();
+        let served = |id: &u64| self.tracks[*id as usize].records == 1;
+        if asked.first().is_some_and(served) {
+            let cause = asked.into_iter().find(|id| !served(id));
+            self.cuts.push(cause);
+        }
+    }
+
+    /// Whether the proxy has sent the whole answer to that request to that client.
+    pub(crate) fn was_sent(&self, l: usize, id: u64) -> bool {
+        let Tap::Client(tap) = &self.taps[l] else {
+            return false;
+        };
+        tap.active != Some(id) && !tap.asked.contains(&id)
+    }
+
     /// What must hold between turns.
     pub(crate) fn watch(&mut self, w: usize) {
         for link in self
@@ -345,6 +366,11 @@ impl World {
         }
         for (id, track) in self.tracks.iter().enumerate() {
             self.judge_one(id, track);
+        }
+        for cause in &self.cuts {
+            let flag = cause.map_or("", |id| self.tracks[id as usize].flag);
+            let excused = flag == "CS";
+            assert!(excused, "{cause:?} ({flag}) took an earlier answer along");
         }
     }
 

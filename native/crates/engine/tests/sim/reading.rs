@@ -234,12 +234,16 @@ impl World {
                 return;
             }
         }
+        // A reset takes along what the network has: that is no fault of the proxy.
+        let answering = self.clients[c].got.as_ref().map(|g| g.id);
+        let lost = reset && answering.is_some_and(|id| self.was_sent(l, id));
         let client = &mut self.clients[c];
         if let Some(got) = client.got.take() {
             let track = &mut self.tracks[got.id as usize];
             track.cut = true;
             // Who stops reading is given up, be it behind its last answer.
             track.gone |= client.slow.is_some_and(|(_, interval)| interval > SECOND);
+            track.gone |= lost;
             let loose = !client.gone
                 && !got.scanner.at_boundary()
                 && !got.tail.is_empty()

@@ -107,6 +107,8 @@ pub(crate) struct World {
     pub(crate) turns: u64,
     /// Requests whose client is known to be gone since this turn began.
     pub(crate) gone: Vec<u64>,
+    /// Requests whose end threw earlier answers of their client away.
+    pub(crate) cuts: Vec<Option<u64>>,
     pub(crate) scratch: Vec<u8>,
     /// What kinds of things happened, and how often.
     pub(crate) seen: Seen,
@@ -165,6 +167,7 @@ impl World {
             calm: false,
             turns: 0,
             gone: Vec::new(),
+            cuts: Vec::new(),
             scratch: Vec::new(),
             seen: Seen::new(),
         };
