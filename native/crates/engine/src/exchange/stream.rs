@@ -117,10 +117,7 @@ impl Engine {
         if retry && self.try_elsewhere(exchange, status) {
             return;
         }
-        let sse = head
-            .fields
-            .find(Name::ContentType)
-            .is_some_and(is_event_stream);
+        let sse = tells_events(head);
         if exchange.response.head_committed {
             // A heartbeat promised an event stream: only another one may follow (rule 5).
             if status == 200 && sse {
@@ -333,6 +330,17 @@ impl Engine {
         self.cut(exchange.client, how);
         self.finish(exchange);
     }
+}
+
+/// Whether the body is a stream of events that can be told apart: one with a content coding
+/// (RFC 9110 §8.4) has no boundaries that we see, so it flows as it comes, like any other body.
+fn tells_events(head: &ResponseHead) -> bool {
+    let coded = head
+        .fields
+        .find(Name::ContentEncoding)
+        .is_some_and(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity"));
+    let kind = head.fields.find(Name::ContentType);
+    !coded && kind.is_some_and(is_event_stream)
 }
 
 fn is_event_stream(value: &[u8]) -> bool {

@@ -121,6 +121,33 @@ fn every_kind_of_body_that_is_cut_is_visibly_cut() {
 }
 
 #[test]
+fn a_coded_stream_flows_as_it_comes_and_breaks_off_bare() {
+    for (coding, opaque) in [("gzip", true), ("identity", false), (" Identity ", false)] {
+        let mut t = Bench::new(|_| {});
+        let client = t.client();
+        t.send(client, stream());
+        let upstream = t.upstream();
+        let field = format!("\r\ncontent-encoding:{coding}\r\n\r\n");
+        t.send(upstream, EVENTS.replace("\r\n\r\n", &field));
+        t.send(upstream, chunk("data: x"));
+        let got = t.got(client);
+        assert_eq!(got.contains("content-encoding"), opaque, "{got}");
+        assert_eq!(got.contains("data: x"), opaque, "{got}");
+        t.send(upstream, chunk("\n\nmore"));
+        assert_eq!(t.got(client).contains("more"), opaque);
+        t.close(upstream, Closed::Reset);
+        let got = t.got(client);
+        assert_eq!(got.contains("error"), !opaque, "{got}");
+        assert!(!got.contains("0\r\n\r\n"), "it does not look whole");
+        assert_eq!(t.dial(), None, "it was committed");
+        let record = t.record();
+        assert_eq!((record.flag, record.stream), ("UR", !opaque));
+        assert_eq!(record.tokens, u64::from(!opaque));
+        assert!(t.is_quiet());
+    }
+}
+
+#[test]
 fn an_event_beyond_its_bound_passes_through() {
     let mut t = Bench::new(|_| {});
     let (client, upstream) = started(&mut t);
