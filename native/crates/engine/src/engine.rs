@@ -17,7 +17,7 @@ use crate::input::{Answer, Closed, Input, Mail};
 use crate::metrics::{Cells, Metric};
 use crate::output::{How, Output};
 use crate::random::Random;
-use crate::shared::{Grant, Shared, Wake, Woken};
+use crate::shared::{Charge, Grant, Shared, Wake, Woken};
 use crate::snapshot::Snapshot;
 use crate::table::Table;
 use crate::timer::{TimerKey, Timers};
@@ -61,6 +61,8 @@ pub struct Engine {
     pub(crate) resumed: VecDeque<ConnId>,
     /// Permits for exchanges of this worker.
     pub(crate) grants: VecDeque<(ExchangeId, Grant)>,
+    /// What the bodies of its exchanges have taken out of the process's budget.
+    pub(crate) held: Charge,
     pub(crate) sources: HashMap<IpAddr, u32>,
     pub(crate) clients: usize,
     /// Monotonic nanoseconds at which a drain cuts what still runs.
@@ -74,6 +76,7 @@ impl Engine {
         let cells = shared
             .metrics
             .block(options.worker, crate::metrics::Scope::Worker, &[]);
+        let held = Charge::new(&shared.held_bytes);
         let mut engine = Self {
             worker: options.worker,
             shared,
@@ -92,6 +95,7 @@ impl Engine {
             cells,
             resumed: VecDeque::new(),
             grants: VecDeque::new(),
+            held,
             sources: HashMap::new(),
             clients: 0,
             draining: None,

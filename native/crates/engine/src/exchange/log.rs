@@ -195,7 +195,7 @@ impl Engine {
         exchange.phase = Phase::Done;
         exchange.done = true;
         if exchange.body.charged > 0 {
-            self.shared.held_bytes.give(exchange.body.charged);
+            self.held.give(exchange.body.charged);
             exchange.body.charged = 0;
         }
         self.account(exchange);

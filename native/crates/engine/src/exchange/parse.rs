@@ -293,7 +293,7 @@ impl Engine {
         let wanted = (exchange.body.held.len() as u64).saturating_sub(exchange.body.charged);
         if wanted > 0 && exchange.body.held.len() <= held_max {
             let wanted = wanted.max(super::KEPT_BYTES_MAX as u64);
-            if self.shared.held_bytes.try_take(wanted) {
+            if self.held.try_take(wanted) {
                 exchange.body.charged += wanted;
             }
         }

@@ -222,9 +222,7 @@ impl Engine {
         if body.complete && body.sent == body.held.len() {
             body.drop_sent();
             self.spares.give(std::mem::take(&mut body.held));
-            self.shared
-                .held_bytes
-                .give(std::mem::take(&mut body.charged));
+            self.held.give(std::mem::take(&mut body.charged));
         }
     }
 

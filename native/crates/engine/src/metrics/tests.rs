@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::error::FAILURE_KINDS;
 use crate::ids::WorkerId;
-use crate::shared::Shared;
+use crate::shared::{Charge, Shared};
 
 fn labels(scope: Scope, values: &[&str]) -> Vec<(&'static str, String)> {
     let names = scope.label_names().iter();
@@ -78,7 +78,8 @@ fn every_row_is_reachable_and_touches_nothing_else() {
 fn rows_without_cells_come_from_the_shared_state() {
     let shared = Shared::new(1);
     shared.held_bytes.set_max(100);
-    assert!(shared.held_bytes.try_take(7));
+    let mut charge = Charge::new(&shared.held_bytes);
+    assert!(charge.try_take(7));
     shared.set_generation(3);
     let families = shared.collect(0);
     assert_eq!(families.len(), TABLE.len());

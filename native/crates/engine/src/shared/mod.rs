@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use grant::{
     Ask, Endpoint, Entered, Grant, Outcome, Refusal, RefusalReason, Ticket, Wake, Woken,
 };
-pub use held::HeldBytes;
+pub use held::{Charge, HeldBytes};
 pub use room::{Room, RoomConfig};
 pub use view::{EndpointView, RateView, RoomView};
 
@@ -41,7 +41,7 @@ pub struct Shared {
     /// Metric cells of all workers.
     pub metrics: Registry,
     /// Body bytes held in the whole process.
-    pub held_bytes: HeldBytes,
+    pub held_bytes: Arc<HeldBytes>,
     ready: AtomicBool,
     draining: AtomicBool,
     generation: AtomicU64,
@@ -56,7 +56,7 @@ impl Shared {
         Self {
             rooms: Mutex::new(BTreeMap::new()),
             metrics: Registry::new(workers),
-            held_bytes: HeldBytes::new(0),
+            held_bytes: Arc::new(HeldBytes::new(0)),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             generation: AtomicU64::new(0),

@@ -138,6 +138,18 @@ fn more_capacity_after_a_reload_lets_waiters_go_on() {
 }
 
 #[test]
+fn held_bytes_come_back_with_a_worker_that_lost_them() {
+    let mut t = Bench::new(|_| {});
+    let client = t.client();
+    let request = chat("llama-3", &format!(r#","pad":"{}""#, "x".repeat(20_000)));
+    t.send(client, &request[..request.len() - 1]);
+    assert!(t.shared.held_bytes.held() >= 20_000);
+    let Bench { engine, shared, .. } = t;
+    drop(engine);
+    assert_eq!(shared.held_bytes.held(), 0);
+}
+
+#[test]
 fn held_bytes_are_bounded_and_returned() {
     let mut t = Bench::new(|p| p["held_bytes_max"] = json!(100_000));
     let mut clients = Vec::new();
