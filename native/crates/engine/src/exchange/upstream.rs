@@ -469,7 +469,8 @@ const TAILS: [&[u8]; 12] = [
     b"/audio/speech",
 ];
 
-/// Calls that may be repeated: safe methods, and inference calls, which leave nothing behind.
+/// Calls that may be repeated: safe methods, and inference calls, which leave nothing behind. A
+/// response is kept by its engine unless its whole body says `"store": false`.
 fn repeatable(exchange: &Exchange) -> bool {
     if matches!(
         exchange.head.method,
@@ -478,5 +479,9 @@ fn repeatable(exchange: &Exchange) -> bool {
         return true;
     }
     let path = exchange.head.path();
-    exchange.head.method == Method::Post && TAILS.iter().any(|tail| path.ends_with(tail))
+    let leaves_nothing = TAILS.iter().any(|tail| path.ends_with(tail))
+        || path.ends_with(b"/responses")
+            && exchange.scan.finished()
+            && exchange.scan.store() == Some(false);
+    exchange.head.method == Method::Post && leaves_nothing
 }

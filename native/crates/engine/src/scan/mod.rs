@@ -55,6 +55,7 @@ enum State {
 enum Member {
     Model,
     Stream,
+    Store,
     ServiceTier,
     MaxTokens,
     MaxCompletionTokens,
@@ -72,6 +73,7 @@ impl Member {
         match key {
             b"model" => Self::Model,
             b"stream" => Self::Stream,
+            b"store" => Self::Store,
             b"service_tier" => Self::ServiceTier,
             b"max_tokens" => Self::MaxTokens,
             b"max_completion_tokens" => Self::MaxCompletionTokens,
@@ -95,11 +97,13 @@ pub struct BodyScan {
     model: Option<String>,
     tier: Option<String>,
     stream: Option<bool>,
+    store: Option<bool>,
     include_usage: Option<bool>,
     /// In the order `max_completion_tokens`, `max_output_tokens`, `max_tokens`.
     max_tokens: [Option<u64>; 3],
     model_seen: bool,
     stream_seen: bool,
+    store_seen: bool,
     prompt_bytes: u64,
     violation: Option<ScanViolation>,
 }
@@ -123,10 +127,12 @@ impl BodyScan {
             model: None,
             tier: None,
             stream: None,
+            store: None,
             include_usage: None,
             max_tokens: [None; 3],
             model_seen: false,
             stream_seen: false,
+            store_seen: false,
             prompt_bytes: 0,
             violation: None,
         }
@@ -153,6 +159,11 @@ impl BodyScan {
     /// Whether a stream is asked for; `None` = not said, or not as a boolean.
     pub fn stream(&self) -> Option<bool> {
         self.stream
+    }
+
+    /// Whether the engine shall keep the answer; `None` = not said once and as a boolean.
+    pub fn store(&self) -> Option<bool> {
+        self.store
     }
 
     /// Tokens to generate at most. The newer spellings win over `max_tokens`.
@@ -329,6 +340,12 @@ impl BodyScan {
             Member::Model => self.model_seen = true,
             Member::Stream if self.stream_seen => self.fail(ScanViolation::DuplicateStream),
             Member::Stream => self.stream_seen = true,
+            // Which one counts is the engine's choice: then it is not said.
+            Member::Store if self.store_seen => {
+                self.store = None;
+                self.member = Member::Other;
+            }
+            Member::Store => self.store_seen = true,
             // The last one counts, as in every JSON library.
             Member::StreamOptions => self.include_usage = None,
             Member::MaxCompletionTokens => self.max_tokens[0] = None,
@@ -405,6 +422,7 @@ impl BodyScan {
             let flag = (word != b"null").then_some(word == b"true");
             match self.member {
                 Member::Stream if self.at_member() => self.stream = flag,
+                Member::Store if self.at_member() => self.store = flag,
                 Member::IncludeUsage if self.at_member() => self.include_usage = flag,
                 _ => {}
             }

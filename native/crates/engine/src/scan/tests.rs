@@ -19,10 +19,26 @@ fn answers(scan: &BodyScan) -> impl PartialEq + std::fmt::Debug + use<> {
         scan.model().map(str::to_owned),
         scan.service_tier().map(str::to_owned),
         (scan.stream(), scan.max_tokens(), scan.include_usage()),
+        scan.store(),
         scan.prompt_bytes(),
         scan.violation(),
         scan.finished(),
     )
+}
+
+#[test]
+fn whether_to_store_is_said_once_or_not_at_all() {
+    for (body, said) in [
+        (r#"{"store":false}"#, Some(false)),
+        (r#"{"st\u006fre":true}"#, Some(true)),
+        (r#"{"x":{"store":false},"store":[false]}"#, None),
+        (r#"{"store":null}"#, None),
+        (r#"{"store":false,"store":true}"#, None),
+        (r#"{"store":false,"store":false,"store":false}"#, None),
+        ("{}", None),
+    ] {
+        assert_eq!(scan(body).store(), said, "{body}");
+    }
 }
 
 #[test]

@@ -165,6 +165,32 @@ fn retries_stay_within_their_budget() {
 }
 
 #[test]
+fn a_response_that_is_not_stored_is_repeated() {
+    for (more, again) in [
+        (r#","store":false"#, true),
+        (r#","store":true"#, false),
+        ("", false),
+        (r#","store":false,"store":true"#, false),
+    ] {
+        let mut t = Bench::new(|_| {});
+        let client = t.client();
+        let text = format!(r#"{{"model":"llama-3"{more}}}"#);
+        t.send(client, post("/v1/responses", "", &text));
+        let first = t.upstream();
+        t.close(first, Closed::Reset);
+        assert_eq!(t.dial().is_some(), again, "{text}");
+    }
+    // As long as the body goes on, nobody can tell.
+    let mut t = Bench::new(|_| {});
+    let client = t.client();
+    let request = post("/v1/responses", "", r#"{"model":"llama-3","store":false}"#);
+    t.send(client, &request[..request.len() - 1]);
+    let first = t.upstream();
+    t.close(first, Closed::Reset);
+    assert_eq!((t.dial(), status(&t.got(client))), (None, 502));
+}
+
+#[test]
 fn a_body_beyond_what_is_held_flows_and_is_not_repeated() {
     let mut t = Bench::new(|p| p["held_body_bytes_max"] = json!(50_000));
     let client = t.client();
