@@ -110,9 +110,10 @@ fn may_still_come(exchange: &Exchange) -> bool {
 }
 
 fn no_route(exchange: &Exchange, by_model: bool) -> Failure {
-    if exchange.scanning && exchange.scan.violation().is_some() {
-        let why = "the request body is not a JSON object";
-        return Failure::new(FailureKind::BadModel, why);
+    if exchange.scanning
+        && let Some(violation) = exchange.scan.violation()
+    {
+        return Failure::from(violation);
     }
     if by_model && exchange.scan.model().is_some() {
         return Failure::new(FailureKind::ModelNotFound, "no route serves this model");

@@ -15,6 +15,7 @@ use crate::ids::{ConnId, ExchangeId};
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::How;
+use crate::scan;
 use wire::h1::Event;
 use wire::{Body, Method, Name};
 
@@ -125,7 +126,7 @@ impl Engine {
         }
     }
 
-    /// Takes bytes of `input` up to the end of one request, and says which exchange is to be driven.
+    /// Takes bytes of `input` up to the end of one request; says which exchange is to be driven.
     fn client_parse(&mut self, id: ConnId, input: &mut &[u8]) -> Option<ExchangeId> {
         let mut touched: Option<ExchangeId> = None;
         loop {
@@ -262,7 +263,7 @@ impl Engine {
         exchange.marks.started_wall_ms = now.wall_ms;
         exchange.expects = exchange.head.expect_continue;
         exchange.response.close = !exchange.head.keep_alive;
-        exchange.scanning = exchange.head.body != Body::None && is_json(&exchange.head);
+        exchange.scanning = exchange.head.body != Body::None && is_scanned(exchange);
         let max = client.listener.plan.requests_max;
         if max > 0 && client.requests >= max {
             exchange.response.close = true;
@@ -382,7 +383,20 @@ fn body_verdict(exchange: &Exchange) -> Option<Failure> {
 /// When to come back after the process held too many bytes: uploads take about so long.
 const HELD_RETRY_MS: u64 = 1000;
 
-/// Whether the body is to be looked at: JSON by its type, or a POST that names none.
+/// Whether the body is to be looked at, and as what.
+fn is_scanned(exchange: &mut Exchange) -> bool {
+    if is_json(&exchange.head) {
+        return true;
+    }
+    let kind = exchange.head.fields.find(Name::ContentType);
+    let boundary = kind.and_then(scan::boundary);
+    if let Some(boundary) = &boundary {
+        exchange.scan.expect_form(boundary);
+    }
+    boundary.is_some()
+}
+
+/// JSON by its type, or a POST that names none.
 fn is_json(head: &wire::RequestHead) -> bool {
     match head.fields.find(Name::ContentType) {
         Some(value) => {

@@ -1,19 +1,23 @@
-//! The body scan: reads what routing and accounting need out of a JSON request body as its bytes
-//! arrive, linear at any chunking, and keeps nothing but those values.
+//! The body scan: reads what routing and accounting need out of a request body as its bytes
+//! arrive, linear at any chunking, and keeps nothing but those values. A body is JSON, or a form
+//! (see `multipart`).
 //!
-//! It looks at the top level only (and at `stream_options.include_usage`). It never judges what is
-//! inside strings (UTF-8, control bytes): the engine does that. But structure, numbers and escapes
-//! are checked, so that it and the engine cannot see two different `model`s. **Invariant:** the
-//! same bytes give the same answer however they are cut.
+//! Of JSON it looks at the top level only (and at `stream_options.include_usage`). It never judges
+//! what is inside strings (UTF-8, control bytes): the engine does that. But structure, numbers and
+//! escapes are checked, so that it and the engine cannot see two different `model`s.
+//! **Invariant:** the same bytes give the same answer however they are cut.
 
 mod depth;
+mod multipart;
 mod number;
 mod text;
 mod violation;
 
+pub use multipart::boundary;
 pub use violation::ScanViolation;
 
 use depth::Depth;
+use multipart::FormScan;
 use number::Number;
 use text::Text;
 
@@ -89,6 +93,8 @@ impl Member {
 #[derive(Debug)]
 pub struct BodyScan {
     state: State,
+    /// The body is a form.
+    form: Option<Box<FormScan>>,
     depth: Depth,
     member: Member,
     key: Text,
@@ -119,6 +125,7 @@ impl BodyScan {
     pub fn new() -> Self {
         Self {
             state: State::Start,
+            form: None,
             depth: Depth::default(),
             member: Member::Other,
             key: Text::new(KEY_BYTES_MAX),
@@ -149,6 +156,11 @@ impl BodyScan {
         };
         self.key.begin(false);
         self.value.begin(false);
+    }
+
+    /// Before its first byte: the body is multipart/form-data with that boundary.
+    pub fn expect_form(&mut self, boundary: &[u8]) {
+        self.form = Some(Box::new(FormScan::new(boundary)));
     }
 
     /// The model, with escapes decoded, as soon as its value is complete.
@@ -191,13 +203,16 @@ impl BodyScan {
         self.violation
     }
 
-    /// Whether the whole object was read. White space may follow.
+    /// Whether the whole object or form was read. White space may follow.
     pub fn finished(&self) -> bool {
         self.state == State::Done
     }
 
     /// Takes the next bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
+        if self.form.is_some() {
+            return self.feed_form(bytes);
+        }
         let mut rest = bytes;
         while !rest.is_empty() && self.state != State::Failed {
             let taken = match self.state {
@@ -211,6 +226,19 @@ impl BodyScan {
                 }
             };
             rest = &rest[taken..];
+        }
+    }
+
+    fn feed_form(&mut self, bytes: &[u8]) {
+        let Some(form) = &mut self.form else { return };
+        form.feed(bytes);
+        if let Some(model) = form.take_model() {
+            self.model = Some(model);
+        }
+        self.stream = form.stream();
+        self.violation = form.violation();
+        if form.ended() {
+            self.state = State::Done;
         }
     }
 

@@ -19,6 +19,10 @@ pub enum ScanViolation {
     NotJson,
     /// The body breaks the JSON grammar, or goes on behind its object.
     Malformed,
+    /// The body does not begin with the boundary that its `content-type` gives.
+    NotForm,
+    /// Parsers of forms do not agree on this one.
+    AmbiguousForm,
     /// Objects and arrays are nested beyond what an engine reads.
     TooDeep,
 }
@@ -30,7 +34,10 @@ impl ScanViolation {
     pub fn is_ambiguous(self) -> bool {
         matches!(
             self,
-            Self::DuplicateModel | Self::DuplicateStream | Self::EscapedModelKey
+            Self::DuplicateModel
+                | Self::DuplicateStream
+                | Self::EscapedModelKey
+                | Self::AmbiguousForm
         )
     }
 
@@ -44,6 +51,8 @@ impl ScanViolation {
             Self::ModelTooLong => "`model` is longer than 512 bytes",
             Self::NotJson => "the body is not a JSON object",
             Self::Malformed => "the body is not valid JSON",
+            Self::NotForm => "the body does not begin with its form's boundary",
+            Self::AmbiguousForm => "the form can be read in more than one way",
             Self::TooDeep => "the body is nested more than 128 levels deep",
         }
     }

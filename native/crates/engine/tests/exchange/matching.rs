@@ -56,6 +56,64 @@ fn ambiguous_and_unknown_models_are_refused_before_any_engine_is_touched() {
     }
 }
 
+/// A form as OpenAI's SDK sends it, cut where its file begins.
+fn form(model: &str, more: &str) -> (String, String) {
+    let begin = format!(
+        "--b0\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n{more}--b0\r\n\
+         Content-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    );
+    let file = format!("{}\r\n--b0--\r\n", "\r\n--sound\0".repeat(2000));
+    let head = format!(
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: front\r\n\
+         content-type: multipart/form-data; boundary=b0\r\ncontent-length: {}\r\n\r\n",
+        begin.len() + file.len()
+    );
+    (head + &begin, file)
+}
+
+#[test]
+fn a_model_is_found_in_a_form_before_its_file_has_come() {
+    let mut t = Bench::new(|_| {});
+    let client = t.client();
+    let (begin, file) = form("org/name", "");
+    for byte in begin.as_bytes() {
+        t.send(client, [*byte]);
+    }
+    assert_eq!(t.dial().expect("a dial").1, 9003, "routed by its model");
+
+    let mut t = Bench::new(|_| {});
+    let client = t.client();
+    t.send(client, &begin);
+    let upstream = t.upstream();
+    t.send(client, &file);
+    let sent = t.got(upstream);
+    assert_eq!(body(&sent), format!("{}{file}", body(&begin)));
+    t.send(upstream, ok("said"));
+    assert_eq!(body(&t.got(client)), "said");
+    assert_eq!(t.record().model.as_deref(), Some("org/name"));
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn ambiguous_and_unknown_models_of_forms_are_refused() {
+    let again = "--b0\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\norg/name\r\n";
+    for (model, more, expected, code) in [
+        ("llama-3", again, 400, "given twice"),
+        ("llama-3", "--b0 \r\n", 400, "more than one way"),
+        ("gpt", "", 404, "model_not_found"),
+    ] {
+        let mut t = Bench::new(|_| {});
+        let client = t.client();
+        let (begin, file) = form(model, more);
+        t.send(client, begin + &file);
+        let answer = t.got(client);
+        assert_eq!((status(&answer), t.dial()), (expected, None), "{answer}");
+        assert!(body(&answer).contains(code), "{answer}");
+        assert!(t.is_quiet());
+    }
+}
+
 #[test]
 fn a_second_model_behind_a_dispatched_part_ends_the_exchange() {
     let mut t = Bench::new(|_| {});
