@@ -144,6 +144,15 @@ fn frames_and_their_form() {
         ("§6.4 on 0", vec![reset(0, 8)], PROTOCOL),
         ("§6.4 on an idle stream", vec![reset(1, 8)], PROTOCOL),
         ("§6.4 length", vec![get(), frame(RST_STREAM, 0, 1, b"\0\0\0")], SIZE),
+    ], silent);
+}
+
+#[test]
+#[rustfmt::skip]
+fn frames_that_steer() {
+    let get = || headers(1, END, GET);
+    let post = || headers(1, 0, POST);
+    check(vec![
         ("§6.5 on a stream", vec![frame(SETTINGS, 0, 1, b"")], PROTOCOL),
         ("§6.5 length", vec![frame(SETTINGS, 0, 0, b"\0\0\0")], SIZE),
         ("§6.5 ACK with a payload", vec![frame(SETTINGS, ACK, 0, &[0; 6])], SIZE),

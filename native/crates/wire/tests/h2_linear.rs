@@ -111,7 +111,7 @@ fn a_queue_that_leaves_in_small_steps() {
     connection.data(1, &vec![0; 1 << 20], true, &mut out);
     connection.data(1, b"", true, &mut out);
     let update = [window_update(0, 10), window_update(1, 10)].concat();
-    for _ in 0..(1 << 20) / 10 + 1 {
+    for _ in 0..=(1 << 20) / 10 {
         let mut input = update.as_slice();
         assert_eq!(connection.next(&mut input, &mut heads, &mut out), Ok(None));
         out.clear();

@@ -311,9 +311,9 @@ fn ask(method: &[u8], frames: &[Vec<u8>]) -> (Vec<Seen>, Vec<u8>) {
 #[test]
 #[rustfmt::skip]
 fn responses() {
-    let h = |flags, fields| headers(1, flags, fields);
     const OK: Fields<'_> = &[(":status", "200")];
     const LENGTH: Fields<'_> = &[(":status", "200"), ("content-length", "3")];
+    let h = |flags, fields| headers(1, flags, fields);
     let abc = || data(1, END, b"abc");
     let interim = || h(0, &[(":status", "103")]);
     for (name, method, frames, good) in [

@@ -57,6 +57,16 @@ fn hpack() {
 }
 
 #[test]
+fn h2_server() {
+    replay("h2_server", wire::fuzzing::h2_server);
+}
+
+#[test]
+fn h2_client() {
+    replay("h2_client", wire::fuzzing::h2_client);
+}
+
+#[test]
 fn reparse() {
     replay("reparse", wire::fuzzing::reparse);
 }

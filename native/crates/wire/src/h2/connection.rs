@@ -210,7 +210,7 @@ impl Connection {
             Role::Server => id > self.last_peer,
             Role::Client => id >= self.next_id,
         };
-        beyond || id % 2 == 0
+        beyond || id.is_multiple_of(2)
     }
 
     /// Cuts a stream off in both directions; what was queued is dropped.

@@ -224,7 +224,7 @@ impl Connection {
             return Err(protocol_error("PRIORITY_UPDATE from a server"));
         }
         let id = word(payload) & !RESERVED;
-        if id % 2 == 0 {
+        if id.is_multiple_of(2) {
             return Err(protocol_error("PRIORITY_UPDATE for no stream"));
         }
         // What comes before its stream may be dropped: the request has a field for it.

@@ -150,11 +150,7 @@ impl<'c> Section<'c> {
             Name::Te if value != b"trailers" => {
                 return self.malform("TE has a value other than trailers");
             }
-            Name::Other => {
-                if self.role == Role::Server && !self.underscore(name) {
-                    return;
-                }
-            }
+            Name::Other if self.role == Role::Server && !self.underscore(name) => return,
             _ if hop::is_connection_specific(known) => {
                 return self.malform("connection-specific field");
             }

@@ -1,0 +1,6 @@
+//! Any chunking of a client's bytes gives an HTTP/2 server the same events and answers.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| wire::fuzzing::h2_server(data));
