@@ -64,6 +64,22 @@ class _Mode:
     metavar="SHARE",
     help="Share of requests on a connection of their own.",
 )
+@click.option("--http2", is_flag=True, help="HTTP/2 by prior knowledge.")
+@click.option(
+    "--connections",
+    "connections_max",
+    default=8192,
+    show_default=True,
+    metavar="N",
+    help="Connections at most; beyond it requests wait.",
+)
+@click.option(
+    "--streams-per-connection",
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Of --http2: requests at a time on one connection.",
+)
 @click.option("--timeout", "timeout_s", default=60.0, show_default=True, metavar="SECONDS")
 @click.option("--pid", "pids", multiple=True, type=int, help="Report its CPU and memory.")
 @click.option("--seed", default=1, show_default=True)
@@ -99,6 +115,7 @@ def command(
     model: str,
     stream: bool,
     tokens: int,
+    http2: bool,
     timeout_s: float,
     json_file: Path | None,
     html_file: Path | None,
@@ -113,6 +130,7 @@ def command(
         "mode": _mode(mode, limit),
         "headers": _pairs(headers),
         "body": _body(body, body_bytes, model, tokens, stream=stream),
+        "protocol": "http2" if http2 else "http1",
         "timeout_ms": round(timeout_s * 1000),
         **plain,
     }

@@ -1,7 +1,9 @@
 //! Load generator, simulated inference engine and byte relay.
 //!
-//! Everything here speaks to the proxy over sockets only, as a stranger would: this crate never
-//! imports one of the proxy's own, so that a fault in the proxy cannot hide itself in its measure.
+//! Everything here speaks to the proxy over sockets only, as a stranger would. HTTP/1.1 is this
+//! crate's own, so that a fault in the proxy cannot hide itself in its measure; HTTP/2 is that of
+//! `wire`, which is held to the standard by other suites' clients and servers. Nothing else of the
+//! proxy is imported.
 //! Each of the three parts is one thread around one poller, takes its options as JSON-shaped
 //! structs and gives back numbers; none of them prints.
 //!

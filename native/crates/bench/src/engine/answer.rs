@@ -1,14 +1,14 @@
-//! Writes answers: whole ones, and the parts of streams, in the dialect of the route.
+//! What answers say: whole ones, and the parts of streams, in the dialect of the route.
 //!
-//! Every function appends to the connection's output and sends nothing. A token event carries
-//! `"t"`, the `CLOCK_MONOTONIC` nanosecond at which it was written, so that whoever reads it on the
-//! same machine knows its one-way delay.
+//! Every function appends to a `Reply` and sends nothing. A token event carries `"t"`, the
+//! `CLOCK_MONOTONIC` nanosecond at which it was written, so that whoever reads it on the same
+//! machine knows its one-way delay.
 
 use std::io::Write;
 
 use serde_json::json;
 
-use super::exchange::Exchange;
+use super::{exchange::Exchange, reply::Reply};
 use crate::http::push_decimal;
 
 /// Which API an exchange speaks.
@@ -41,95 +41,17 @@ fn push(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
         .expect("writing to a vector does not fail");
 }
 
-/// A whole answer.
-pub(crate) fn whole(
-    out: &mut Vec<u8>,
-    status: u16,
-    kind: &str,
-    fields: &str,
-    close: bool,
-    body: &[u8],
-) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    push_decimal(out, u64::from(status));
-    out.push(b' ');
-    out.extend_from_slice(reason(status).as_bytes());
-    out.extend_from_slice(b"\r\nserver: sim\r\ncontent-type: ");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\r\ncontent-length: ");
-    push_decimal(out, body.len() as u64);
-    out.extend_from_slice(fields.as_bytes());
-    if close {
-        out.extend_from_slice(b"\r\nconnection: close");
-    }
-    out.extend_from_slice(b"\r\n\r\n");
-    out.extend_from_slice(body);
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        400 => "Bad Request",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        413 => "Content Too Large",
-        429 => "Too Many Requests",
-        500 => "Internal Server Error",
-        503 => "Service Unavailable",
-        _ => "Status",
-    }
-}
-
 /// An error in the form of OpenAI; 429 and 503 say when to come again.
-pub(crate) fn error(out: &mut Vec<u8>, status: u16, why: &str, retry_after_s: u32, close: bool) {
+pub(crate) fn error(reply: &mut Reply<'_>, status: u16, why: &str, retry_after_s: u32) {
     let kind = if status < 500 {
         "invalid_request_error"
     } else {
         "server_error"
     };
     let body = json!({"error": {"message": why, "type": kind, "param": null, "code": status}});
-    let fields = match status {
-        429 | 503 => format!("\r\nretry-after: {retry_after_s}"),
-        _ => String::new(),
-    };
-    whole(
-        out,
-        status,
-        "application/json",
-        &fields,
-        close,
-        body.to_string().as_bytes(),
-    );
-}
-
-/// The head of an event stream.
-pub(crate) fn stream_head(out: &mut Vec<u8>, close: bool) {
-    out.extend_from_slice(
-        b"HTTP/1.1 200 OK\r\nserver: sim\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
-        cache-control: no-cache\r\ntransfer-encoding: chunked\r\n",
-    );
-    out.extend_from_slice(if close {
-        b"connection: close\r\n\r\n"
-    } else {
-        b"\r\n"
-    });
-}
-
-/// One chunk of a chunked body.
-fn chunk(out: &mut Vec<u8>, parts: &[&[u8]]) {
-    chunk_size(out, parts.iter().map(|part| part.len()).sum());
-    for part in parts {
-        out.extend_from_slice(part);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-fn chunk_size(out: &mut Vec<u8>, size: usize) {
-    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
-    for shift in (0..digits).rev() {
-        out.push(b"0123456789abcdef"[(size >> (shift * 4)) & 15]);
-    }
-    out.extend_from_slice(b"\r\n");
+    let wait_s = matches!(status, 429 | 503).then_some(retry_after_s);
+    let body = body.to_string();
+    reply.whole(status, "application/json", wait_s, body.as_bytes());
 }
 
 /// What every token event of this exchange begins with.
@@ -172,14 +94,14 @@ fn event_suffix(dialect: Dialect, last: bool) -> &'static [u8] {
 }
 
 /// Events that come before the first token.
-pub(crate) fn preamble(out: &mut Vec<u8>, exchange: &Exchange) {
+pub(crate) fn preamble(reply: &mut Reply<'_>, exchange: &Exchange) {
     match exchange.dialect {
         Dialect::Chat => {
             let prefix = exchange.event_prefix.as_slice();
             let prefix = prefix.strip_suffix(b"\"content\":\"").unwrap_or(prefix);
             let role = b"\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\
                 \"finish_reason\":null}]}\n\n";
-            chunk(out, &[prefix, role]);
+            reply.part(&[prefix, role]);
         }
         Dialect::Message => {
             let start = json!({"type": "message_start", "message": {
@@ -193,25 +115,28 @@ pub(crate) fn preamble(out: &mut Vec<u8>, exchange: &Exchange) {
                 "event: message_start\ndata: {start}\n\n\
                 event: content_block_start\ndata: {block}\n\n"
             );
-            chunk(out, &[text.as_bytes()]);
+            reply.part(&[text.as_bytes()]);
         }
         Dialect::Completion | Dialect::Embedding => {}
     }
 }
 
 /// One token.
-pub(crate) fn token(out: &mut Vec<u8>, exchange: &Exchange, text: &[u8], last: bool, t_ns: u64) {
+pub(crate) fn token(
+    reply: &mut Reply<'_>,
+    exchange: &Exchange,
+    text: &[u8],
+    last: bool,
+    t_ns: u64,
+) {
     let mut stamp = Vec::with_capacity(24);
     push_decimal(&mut stamp, t_ns);
     let suffix = event_suffix(exchange.dialect, last);
-    chunk(
-        out,
-        &[&exchange.event_prefix, text, suffix, &stamp, b"}\n\n"],
-    );
+    reply.part(&[&exchange.event_prefix, text, suffix, &stamp, b"}\n\n"]);
 }
 
 /// Everything after the last token.
-pub(crate) fn ending(out: &mut Vec<u8>, exchange: &Exchange) {
+pub(crate) fn ending(reply: &mut Reply<'_>, exchange: &Exchange) {
     if exchange.dialect == Dialect::Message {
         let delta = json!({"type": "message_delta",
             "delta": {"stop_reason": "max_tokens", "stop_sequence": null},
@@ -221,21 +146,21 @@ pub(crate) fn ending(out: &mut Vec<u8>, exchange: &Exchange) {
             event: message_delta\ndata: {delta}\n\n\
             event: message_stop\ndata: {{\"type\":\"message_stop\"}}\n\n"
         );
-        chunk(out, &[text.as_bytes()]);
+        reply.part(&[text.as_bytes()]);
     } else {
         if exchange.include_usage {
             let prefix = exchange.event_prefix.as_slice();
             let cut = memchr::memmem::find(prefix, b"\"choices\":").unwrap_or(prefix.len());
             let usage = format!("\"choices\":[],\"usage\":{}}}\n\n", usage(exchange));
-            chunk(out, &[&prefix[..cut], usage.as_bytes()]);
+            reply.part(&[&prefix[..cut], usage.as_bytes()]);
         }
-        chunk(out, &[b"data: [DONE]\n\n"]);
+        reply.part(&[b"data: [DONE]\n\n"]);
     }
-    out.extend_from_slice(b"0\r\n\r\n");
+    reply.end();
 }
 
 /// An error event, then a regular end of the stream.
-pub(crate) fn error_ending(out: &mut Vec<u8>, exchange: &Exchange) {
+pub(crate) fn error_ending(reply: &mut Reply<'_>, exchange: &Exchange) {
     let text: &[u8] = match exchange.dialect {
         Dialect::Message => {
             b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\
@@ -246,11 +171,11 @@ pub(crate) fn error_ending(out: &mut Vec<u8>, exchange: &Exchange) {
             \"code\":500}}\n\n"
         }
     };
-    chunk(out, &[text]);
+    reply.part(&[text]);
     if exchange.dialect != Dialect::Message {
-        chunk(out, &[b"data: [DONE]\n\n"]);
+        reply.part(&[b"data: [DONE]\n\n"]);
     }
-    out.extend_from_slice(b"0\r\n\r\n");
+    reply.end();
 }
 
 fn usage(exchange: &Exchange) -> String {

@@ -1,8 +1,8 @@
 //! What the engine decides: who runs, who waits, who is refused, and when each token is due.
 //!
-//! Knows no sockets beyond the output of a connection. Invariant: `running` is the number of
-//! exchanges whose place is `Running`, `waiting` that of those whose place is `Waiting`; each is
-//! counted down in `release`, the only way out.
+//! Knows no sockets and no framing: what it says goes into a `Reply`. Invariant: `running` is the
+//! number of exchanges whose place is `Running`, `waiting` that of those whose place is `Waiting`;
+//! each is counted down in `release`, the only way out.
 
 use std::{
     cmp::Reverse,
@@ -14,14 +14,19 @@ use serde_json::json;
 
 use super::{
     answer::{self, Dialect},
-    connection::{Connection, Fate, OUTPUT_BYTES_HIGH},
+    connection::OUTPUT_BYTES_HIGH,
     exchange::{Exchange, Place, Step},
     fault::Fault,
     options::{HeadAt, Options, Steps},
+    reply::{Home, Reply},
     request::{Ask, Head, Overrides, Route},
     stats::{Counters, add, take},
 };
-use crate::{clock, random::Random, slab::Key};
+use crate::{
+    clock,
+    random::Random,
+    slab::{Key, Slab},
+};
 
 pub(crate) struct Core {
     pub(crate) options: Options,
@@ -30,12 +35,13 @@ pub(crate) struct Core {
     random: Random,
     vocabulary: Vec<Vec<u8>>,
     scratch: Vec<u8>,
+    /// All that have no end yet. The timers, the queue and the step may hold keys of others.
+    pub(crate) exchanges: Slab<Exchange>,
     pub(crate) timers: BinaryHeap<Reverse<(u64, Key)>>,
-    /// May hold keys of exchanges that have gone; `waiting` does not count those.
+    /// Of those that wait for a slot.
     pub(crate) queue: VecDeque<Key>,
-    /// Those that emit in the common step, with the number of their exchange: a connection may
-    /// have another one by the next step.
-    pub(crate) aligned: Vec<(Key, u64)>,
+    /// Those that emit in the common step, with their connection.
+    pub(crate) aligned: Vec<(Key, Key)>,
     /// A step is going on, so `aligned` is not all there.
     pub(crate) stepping: bool,
     pub(crate) step_due_ns: u64,
@@ -57,6 +63,7 @@ impl Core {
             random: Random::new(options.seed),
             vocabulary: answer::vocabulary(options.token_bytes),
             scratch: Vec::new(),
+            exchanges: Slab::new(),
             timers: BinaryHeap::new(),
             queue: VecDeque::new(),
             aligned: Vec::new(),
@@ -82,49 +89,51 @@ impl Core {
         self.waiting > 0 && self.slot_free()
     }
 
-    /// A request is complete: answers it at once or makes an exchange of it.
+    /// A request is complete: answers it at once, or makes an exchange of it that lasts.
     pub(crate) fn dispatch(
         &mut self,
-        key: Key,
-        connection: &mut Connection,
+        home: Home,
+        reply: &mut Reply<'_>,
         head: &Head,
         body: &[u8],
         now_ns: u64,
-    ) {
+    ) -> Option<Key> {
         add(&self.counters.requests, 1);
-        let close = head.close;
-        if close {
-            connection.fate = Fate::Close;
-        }
         let dialect = match head.route {
             Route::Chat => Dialect::Chat,
             Route::Completions => Dialect::Completion,
             Route::Messages => Dialect::Message,
             Route::Embeddings => Dialect::Embedding,
-            route => return self.plain(route, &mut connection.output, close, body),
+            route => {
+                self.plain(route, reply, body);
+                return None;
+            }
         };
         if !head.post {
-            return answer::error(&mut connection.output, 405, "use POST", 0, close);
+            answer::error(reply, 405, "use POST", 0);
+            return None;
         }
         let ask = match Ask::parse(body) {
             Ok(ask) => ask,
             Err(error) => {
                 let why = format!("the body cannot be read: {error}");
-                return answer::error(&mut connection.output, 400, &why, 0, close);
+                answer::error(reply, 400, &why, 0);
+                return None;
             }
         };
         if self.options.models_strict && !self.options.models.contains(&ask.model) {
             let why = format!("The model `{}` does not exist.", ask.model);
-            return answer::error(&mut connection.output, 404, &why, 0, close);
+            answer::error(reply, 404, &why, 0);
+            return None;
         }
         let mut overrides = head.overrides;
         if overrides.fault.is_none() {
             overrides.fault = self.draw_fault();
         }
-        if self.early_fault(overrides.fault, connection, close) {
-            return;
+        if self.early_fault(overrides.fault, reply) {
+            return None;
         }
-        self.accept(key, connection, dialect, ask, overrides, close, now_ns);
+        self.accept(home, reply, dialect, ask, overrides, now_ns)
     }
 
     fn draw_fault(&mut self) -> Option<Fault> {
@@ -136,19 +145,18 @@ impl Core {
     }
 
     /// Faults that strike before the model is asked; true when the request is done with.
-    fn early_fault(&mut self, fault: Option<Fault>, on: &mut Connection, close: bool) -> bool {
+    fn early_fault(&mut self, fault: Option<Fault>, reply: &mut Reply<'_>) -> bool {
         match fault {
-            Some(Fault::Refuse) => on.fate = Fate::Close,
+            Some(Fault::Refuse) => reply.refuse(),
             Some(Fault::Status(status)) => {
-                let wait_s = self.options.retry_after_s;
-                answer::error(&mut on.output, status, "simulated", wait_s, close);
+                answer::error(reply, status, "simulated", self.options.retry_after_s);
             }
             Some(Fault::Freeze(ms)) => {
                 std::thread::sleep(std::time::Duration::from_millis(u64::from(ms)));
                 return false;
             }
             Some(Fault::Split) => {
-                on.split = true;
+                *reply.split = true;
                 return false;
             }
             _ => return false,
@@ -157,20 +165,15 @@ impl Core {
         true
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the one place where a request becomes a plan"
-    )]
     fn accept(
         &mut self,
-        key: Key,
-        connection: &mut Connection,
+        home: Home,
+        reply: &mut Reply<'_>,
         dialect: Dialect,
         ask: Ask,
         overrides: Overrides,
-        close: bool,
         now_ns: u64,
-    ) {
+    ) -> Option<Key> {
         let full = !self.slot_free() || self.waiting > 0;
         if full
             && self
@@ -179,28 +182,20 @@ impl Core {
                 .is_some_and(|max| self.waiting >= max)
         {
             add(&self.counters.shed, 1);
-            let wait_s = self.options.retry_after_s;
-            return answer::error(
-                &mut connection.output,
-                429,
-                "the queue is full",
-                wait_s,
-                close,
-            );
+            answer::error(reply, 429, "the queue is full", self.options.retry_after_s);
+            return None;
         }
         add(&self.counters.accepted, 1);
         add(&self.counters.prompt_tokens, ask.prompt_tokens);
-        let mut exchange = self.plan(dialect, ask, overrides, close);
+        let mut exchange = self.plan(home, dialect, ask, overrides);
         if exchange.stream {
             exchange.event_prefix = answer::event_prefix(&exchange);
             if self.options.head == HeadAt::Once {
                 exchange.head_sent = true;
-                answer::stream_head(&mut connection.output, close);
+                reply.stream_head();
             }
         }
-        // A stream keeps its connection until its end, so `Fate::Close` waits for it.
-        connection.fate = Fate::Keep;
-        connection.exchange = Some(exchange);
+        let key = self.exchanges.insert(exchange);
         let die_after = self.options.die_after_requests;
         self.dead = die_after > 0 && self.counters.accepted.load(Relaxed) >= die_after;
         if full {
@@ -209,12 +204,13 @@ impl Core {
                 .waiting
                 .store(u64::from(self.waiting), Relaxed);
             self.queue.push_back(key);
-        } else {
-            self.start(key, connection, now_ns);
+            return Some(key);
         }
+        let ended = self.start(key, reply, now_ns);
+        (!ended).then_some(key)
     }
 
-    fn plan(&mut self, dialect: Dialect, ask: Ask, overrides: Overrides, close: bool) -> Exchange {
+    fn plan(&mut self, home: Home, dialect: Dialect, ask: Ask, overrides: Overrides) -> Exchange {
         let options = &self.options;
         let stream = ask.stream && dialect != Dialect::Embedding;
         let tokens = overrides.tokens.or(ask.tokens).unwrap_or(options.tokens);
@@ -242,11 +238,11 @@ impl Core {
         self.next_id += 1;
         Exchange {
             id,
+            home,
             dialect,
             place: Place::Waiting,
             stream,
             include_usage: ask.include_usage,
-            close,
             model: ask.model,
             created_s: self.created_s,
             prompt_tokens: ask.prompt_tokens,
@@ -263,21 +259,20 @@ impl Core {
                 && gap_ns > 0,
             head_sent: false,
             fault: overrides.fault,
-            stalled: false,
             event_prefix: Vec::new(),
         }
     }
 
-    /// Takes the exchange at the head of the queue from the queue; the caller starts it.
-    pub(crate) fn unqueue(&mut self, key: Key, connection: &mut Connection, now_ns: u64) {
+    /// Starts an exchange that was taken from the head of the queue; true when it ended at once.
+    pub(crate) fn unqueue(&mut self, key: Key, reply: &mut Reply<'_>, now_ns: u64) -> bool {
         self.waiting -= 1;
         self.counters
             .waiting
             .store(u64::from(self.waiting), Relaxed);
-        self.start(key, connection, now_ns);
+        self.start(key, reply, now_ns)
     }
 
-    fn start(&mut self, key: Key, connection: &mut Connection, now_ns: u64) {
+    fn start(&mut self, key: Key, reply: &mut Reply<'_>, now_ns: u64) -> bool {
         self.running += 1;
         self.counters
             .running
@@ -287,37 +282,39 @@ impl Core {
                 .running_max
                 .store(u64::from(self.running), Relaxed);
         }
-        let Some(exchange) = connection.exchange.as_mut() else {
-            return;
+        let Some(exchange) = self.exchanges.find(key) else {
+            return true;
         };
         exchange.place = Place::Running;
         exchange.due_ns = now_ns + exchange.service_ns;
+        let due_ns = exchange.due_ns;
         if exchange.aligned {
             if self.aligned.is_empty() && !self.stepping {
                 // An engine that was idle begins its step when the work comes.
-                self.step_due_ns = exchange.due_ns;
+                self.step_due_ns = due_ns;
             }
-            self.aligned.push((key, exchange.id));
+            self.aligned.push((exchange.home.connection, key));
         } else if exchange.service_ns == 0 {
-            self.advance(key, connection, now_ns);
+            return self.advance(key, reply, now_ns).over();
         } else {
-            self.timers.push(Reverse((exchange.due_ns, key)));
+            self.timers.push(Reverse((due_ns, key)));
         }
+        false
     }
 
-    /// The exchange of this connection is due: writes its next part, plans the one after.
-    pub(crate) fn advance(&mut self, key: Key, connection: &mut Connection, now_ns: u64) {
-        let Some(mut exchange) = connection.exchange.take() else {
-            return;
+    /// An exchange is due: writes its next part, plans the one after. What it came to says whether
+    /// it is still there.
+    pub(crate) fn advance(&mut self, key: Key, reply: &mut Reply<'_>, now_ns: u64) -> Step {
+        let Some(exchange) = self.exchanges.find(key) else {
+            return Step::Done;
         };
-        let step = if exchange.stream && connection.unsent() > OUTPUT_BYTES_HIGH {
+        let step = if exchange.stream && reply.unsent > OUTPUT_BYTES_HIGH {
             Step::More
         } else if exchange.stream {
             let before = exchange.tokens_sent;
             // The stamp is read as late as can be: the write follows.
             let stamp_ns = clock::now_ns();
-            let Connection { output, fate, .. } = connection;
-            let step = exchange.emit(output, fate, &self.vocabulary, stamp_ns);
+            let step = exchange.emit(reply, &self.vocabulary, stamp_ns);
             add(
                 &self.counters.tokens,
                 u64::from(exchange.tokens_sent - before),
@@ -325,48 +322,42 @@ impl Core {
             step
         } else {
             let bytes_min = self.options.response_bytes as usize;
-            let step =
-                exchange.complete(connection, &self.vocabulary, bytes_min, &mut self.scratch);
+            let step = exchange.complete(reply, &self.vocabulary, bytes_min, &mut self.scratch);
             if step == Step::Done {
                 add(&self.counters.tokens, u64::from(exchange.tokens));
             }
             step
         };
         match step {
-            Step::More => {
-                if !exchange.aligned {
-                    exchange.due_ns = (exchange.due_ns + exchange.gap_ns).max(now_ns);
-                    self.timers.push(Reverse((exchange.due_ns, key)));
-                }
-                connection.exchange = Some(exchange);
+            Step::More if !exchange.aligned => {
+                exchange.due_ns = (exchange.due_ns + exchange.gap_ns).max(now_ns);
+                self.timers.push(Reverse((exchange.due_ns, key)));
             }
-            Step::Stalled => connection.exchange = Some(exchange),
-            Step::Done | Step::Faulted => {
-                if exchange.close && connection.fate == Fate::Keep {
-                    connection.fate = Fate::Close;
-                }
-                let done = step == Step::Done;
-                add(
-                    if done {
-                        &self.counters.completed
-                    } else {
-                        &self.counters.faulted
-                    },
-                    1,
-                );
-                connection.idle_since_ns = now_ns;
-                self.release(&exchange);
+            Step::More | Step::Stalled => {}
+            Step::Done => {
+                add(&self.counters.completed, 1);
+                self.release(key);
+            }
+            Step::Faulted => {
+                add(&self.counters.faulted, 1);
+                self.release(key);
             }
         }
+        step
     }
 
     /// The client of this exchange has gone.
-    pub(crate) fn cancel(&mut self, exchange: &Exchange) {
-        add(&self.counters.cancelled, 1);
-        self.release(exchange);
+    pub(crate) fn cancel(&mut self, key: Key) {
+        if self.exchanges.find(key).is_some() {
+            add(&self.counters.cancelled, 1);
+            self.release(key);
+        }
     }
 
-    fn release(&mut self, exchange: &Exchange) {
+    fn release(&mut self, key: Key) {
+        let Some(exchange) = self.exchanges.remove(key.index) else {
+            return;
+        };
         match exchange.place {
             Place::Running => self.running -= 1,
             Place::Waiting => self.waiting -= 1,
@@ -383,7 +374,7 @@ impl Core {
         take(&self.counters.connections);
     }
 
-    fn plain(&mut self, route: Route, output: &mut Vec<u8>, close: bool, body: &[u8]) {
+    fn plain(&mut self, route: Route, reply: &mut Reply<'_>, body: &[u8]) {
         let json = "application/json";
         match route {
             Route::Models => {
@@ -393,31 +384,24 @@ impl Core {
                 };
                 let list: Vec<_> = self.options.models.iter().map(entry).collect();
                 let text = json!({"object": "list", "data": list}).to_string();
-                answer::whole(output, 200, json, "", close, text.as_bytes());
+                reply.whole(200, json, None, text.as_bytes());
             }
-            Route::Health => answer::whole(output, 200, json, "", close, b"{}"),
+            Route::Health => reply.whole(200, json, None, b"{}"),
             Route::Metrics => {
                 let text = self.metrics();
-                answer::whole(
-                    output,
-                    200,
-                    "text/plain; version=0.0.4",
-                    "",
-                    close,
-                    text.as_bytes(),
-                );
+                reply.whole(200, "text/plain; version=0.0.4", None, text.as_bytes());
             }
-            Route::Echo => answer::whole(output, 200, "application/octet-stream", "", close, body),
+            Route::Echo => reply.whole(200, "application/octet-stream", None, body),
             Route::Stats => {
                 self.counters.cpu_ns.store(clock::thread_cpu_ns(), Relaxed);
                 let text = json!(self.counters.read()).to_string();
-                answer::whole(output, 200, json, "", close, text.as_bytes());
+                reply.whole(200, json, None, text.as_bytes());
             }
             Route::Inflight => {
                 let text = json!({"running": self.running, "waiting": self.waiting}).to_string();
-                answer::whole(output, 200, json, "", close, text.as_bytes());
+                reply.whole(200, json, None, text.as_bytes());
             }
-            _ => answer::error(output, 404, "no such path", 0, close),
+            _ => answer::error(reply, 404, "no such path", 0),
         }
     }
 

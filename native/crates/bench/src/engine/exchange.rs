@@ -2,8 +2,8 @@
 
 use super::{
     answer::{self, Dialect},
-    connection::{Connection, Fate},
     fault::Fault,
+    reply::{Home, Reply},
 };
 
 /// Where an exchange stands.
@@ -17,11 +17,12 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) id: u64,
+    /// Where the answer goes.
+    pub(crate) home: Home,
     pub(crate) dialect: Dialect,
     pub(crate) place: Place,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
-    pub(crate) close: bool,
     pub(crate) model: String,
     pub(crate) created_s: u64,
     pub(crate) prompt_tokens: u64,
@@ -38,7 +39,6 @@ pub(crate) struct Exchange {
     pub(crate) aligned: bool,
     pub(crate) head_sent: bool,
     pub(crate) fault: Option<Fault>,
-    pub(crate) stalled: bool,
     pub(crate) event_prefix: Vec<u8>,
 }
 
@@ -53,6 +53,13 @@ pub(crate) enum Step {
     Faulted,
     /// It will never do anything again.
     Stalled,
+}
+
+impl Step {
+    /// The exchange is gone.
+    pub(crate) fn over(self) -> bool {
+        matches!(self, Self::Done | Self::Faulted)
+    }
 }
 
 impl Exchange {
@@ -71,39 +78,38 @@ impl Exchange {
     /// Writes the next token of a stream, or the fault that comes in its place.
     pub(crate) fn emit(
         &mut self,
-        output: &mut Vec<u8>,
-        fate: &mut Fate,
+        reply: &mut Reply<'_>,
         vocabulary: &[Vec<u8>],
         now_ns: u64,
     ) -> Step {
         if !self.head_sent {
             self.head_sent = true;
-            answer::stream_head(output, self.close);
+            reply.stream_head();
         }
         if self.strikes() {
-            return self.strike(output, fate);
+            return self.strike(reply);
         }
         if self.tokens_sent == 0 {
-            answer::preamble(output, self);
+            answer::preamble(reply, self);
         }
         let last = self.tokens_sent + 1 >= self.tokens;
         let text = &vocabulary[self.tokens_sent as usize % vocabulary.len()];
-        answer::token(output, self, text, last, now_ns);
+        answer::token(reply, self, text, last, now_ns);
         self.tokens_sent += 1;
         if !last {
             return Step::More;
         }
         if self.strikes() {
-            return self.strike(output, fate);
+            return self.strike(reply);
         }
-        answer::ending(output, self);
+        answer::ending(reply, self);
         Step::Done
     }
 
     /// Writes a whole answer, or the fault that comes in its place.
     pub(crate) fn complete(
         &mut self,
-        connection: &mut Connection,
+        reply: &mut Reply<'_>,
         vocabulary: &[Vec<u8>],
         bytes_min: usize,
         scratch: &mut Vec<u8>,
@@ -114,56 +120,36 @@ impl Exchange {
         match fault {
             Some(Fault::Stall(_)) => return Step::Stalled,
             Some(Fault::Reset(_)) => {
-                connection.fate = Fate::Reset;
+                reply.reset();
                 return Step::Faulted;
             }
             Some(Fault::Malformed(_)) => {
-                connection
-                    .output
-                    .extend_from_slice(b"HTTP/1.1 twohundred OK\r\n\r\n");
-                connection.fate = Fate::Close;
+                reply.garble_head();
                 return Step::Faulted;
             }
             Some(Fault::Error(_)) => {
-                answer::error(&mut connection.output, 500, "simulated", 0, self.close);
+                answer::error(reply, 500, "simulated", 0);
                 return Step::Faulted;
             }
             _ => {}
         }
         answer::model_body(scratch, self, vocabulary, bytes_min);
-        answer::whole(
-            &mut connection.output,
-            200,
-            "application/json",
-            "",
-            self.close,
-            scratch,
-        );
         if let Some(Fault::Eof(_)) = fault {
-            let half = scratch.len() / 2;
-            connection
-                .output
-                .truncate(connection.output.len() - half.max(1));
-            connection.fate = Fate::Close;
+            reply.half("application/json", scratch);
             return Step::Faulted;
         }
+        reply.whole(200, "application/json", None, scratch);
         Step::Done
     }
 
-    fn strike(&mut self, output: &mut Vec<u8>, fate: &mut Fate) -> Step {
+    fn strike(&mut self, reply: &mut Reply<'_>) -> Step {
         match self.fault {
-            Some(Fault::Stall(_)) => {
-                self.stalled = true;
-                return Step::Stalled;
-            }
-            Some(Fault::Reset(_)) => *fate = Fate::Reset,
-            Some(Fault::Malformed(_)) => {
-                output.extend_from_slice(b"zz\r\ndata: {\"broken\n\r\n");
-                *fate = Fate::Close;
-            }
-            Some(Fault::Error(_)) => answer::error_ending(output, self),
-            Some(Fault::Cut(_)) => output.extend_from_slice(b"0\r\n\r\n"),
-            _ => *fate = Fate::Close,
+            Some(Fault::Stall(_)) => return Step::Stalled,
+            Some(Fault::Reset(_)) => reply.reset(),
+            Some(Fault::Malformed(_)) => reply.garble(),
+            Some(Fault::Error(_)) => answer::error_ending(reply, self),
+            Some(Fault::Cut(_)) => reply.end(),
+            _ => reply.close(),
         }
         Step::Faulted
     }

@@ -1,7 +1,7 @@
 //! A simulated inference engine: the other end of every bench and of `fastproxy demo`.
 //!
-//! It speaks the OpenAI and Anthropic dialects over HTTP/1.1 on TCP and unix sockets, keeps to a
-//! time plan, and fails when asked to. It computes nothing, so that what is measured is what
+//! It speaks the OpenAI and Anthropic dialects over HTTP/1.1 and HTTP/2 by prior knowledge, on one
+//! port, TCP and unix sockets, keeps to a time plan, and fails when asked to. It computes nothing, so that what is measured is what
 //! stands in front of it.
 
 mod answer;
@@ -9,7 +9,10 @@ mod connection;
 mod core;
 mod exchange;
 mod fault;
+mod http1;
+mod http2;
 mod options;
+mod reply;
 mod request;
 mod server;
 mod stats;

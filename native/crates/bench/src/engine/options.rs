@@ -84,6 +84,8 @@ pub struct Options {
     pub die_after_requests: u64,
     /// Connections beyond this many are closed at once.
     pub connections_max: u32,
+    /// Streams that an HTTP/2 client may have open on one connection.
+    pub http2_streams_max: u32,
     /// Longer request bodies are answered with 413, bytes.
     pub body_bytes_max: u64,
     /// Seed of the fault draws.
@@ -114,6 +116,7 @@ impl Default for Options {
             keepalive_idle_ms: 0,
             die_after_requests: 0,
             connections_max: 65_536,
+            http2_streams_max: 1024,
             body_bytes_max: 32 * 1024 * 1024,
             seed: 1,
         }

@@ -12,6 +12,14 @@ use serde::{
 use super::fault::Fault;
 use crate::http::{Chunked, Framing, Lines, Malformed, decimal, has_token};
 
+/// A request whose body is not there yet.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) head: Head,
+    pub(crate) framing: Framing,
+    pub(crate) body: Vec<u8>,
+}
+
 /// Bytes of JSON for one token, roughly, in English.
 const BYTES_PER_TOKEN: usize = 4;
 
@@ -69,6 +77,22 @@ impl Head {
         };
         while let Some((name, value)) = lines.field()? {
             head.field(name, value)?;
+        }
+        Ok(head)
+    }
+
+    /// The head of a request on a stream of HTTP/2, whose framing is not its own business.
+    pub(crate) fn of_http2(request: &wire::RequestHead) -> Result<Self, Malformed> {
+        let mut head = Self {
+            route: route(request.target()),
+            post: request.method == wire::Method::Post,
+            framing: None,
+            expect: false,
+            close: false,
+            overrides: Overrides::default(),
+        };
+        for field in request.fields.iter() {
+            head.field(field.name, field.value)?;
         }
         Ok(head)
     }

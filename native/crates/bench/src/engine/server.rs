@@ -1,7 +1,8 @@
 //! The loop of the engine: accepts, reads, lets `Core` decide, writes.
 //!
-//! One thread, edge-triggered, nothing read after a short read, one write a token or a batch of
-//! pipelined answers. A client that leaves frees its slot in the turn that tells of it.
+//! One thread, edge-triggered, nothing read after a short read. HTTP/1.1 has one write a token or a
+//! batch of pipelined answers, HTTP/2 one write for all that a turn or a step has for a connection.
+//! A client that leaves frees its slot in the turn that tells of it.
 
 use std::{
     cmp::Reverse,
@@ -14,11 +15,15 @@ use std::{
 
 use mio::{Events, Poll, Token, Waker};
 
+use wire::h2::Heads;
+
 use super::{
-    answer,
-    connection::{Connection, Fate, Pending},
+    connection::{Connection, Fate, Speech},
     core::Core,
-    request::Head,
+    exchange::{Exchange, Step},
+    http1,
+    http2::{self, Http2, PREFACE_BEGIN},
+    reply::Home,
     stats::add,
 };
 use crate::{
@@ -26,7 +31,6 @@ use crate::{
     alarm::Alarm,
     clock,
     error::system,
-    http::{Framing, HEAD_BYTES_MAX, head_length},
     slab::{Key, Slab},
     socket::Listener,
 };
@@ -47,6 +51,9 @@ pub(crate) struct Server {
     connections: Slab<Connection>,
     core: Core,
     scratch: Vec<u8>,
+    heads: Heads,
+    /// HTTP/2 connections with something to send.
+    dirty: Vec<Key>,
     next_sweep_ns: u64,
     next_cpu_ns: u64,
 }
@@ -86,6 +93,8 @@ impl Server {
             connections: Slab::new(),
             core,
             scratch: vec![0; SCRATCH_BYTES],
+            heads: Heads::default(),
+            dirty: Vec::new(),
             next_sweep_ns: 0,
             next_cpu_ns: 0,
         };
@@ -222,22 +231,30 @@ impl Server {
         let Some(connection) = self.connections.at(index) else {
             return;
         };
-        let mut joined = std::mem::take(&mut connection.input);
+        let mut joined = match &mut connection.speech {
+            Speech::Http1(http1) => std::mem::take(&mut http1.input),
+            Speech::Http2(_) => Vec::new(),
+        };
         let bytes = if joined.is_empty() {
             bytes
         } else {
             joined.extend_from_slice(bytes);
             joined.as_slice()
         };
-        let mut at = 0;
-        while at < bytes.len() && connection.takes_requests() {
-            let used = take_request(&mut self.core, key, connection, &bytes[at..], now_ns);
-            if used == 0 {
-                break;
-            }
-            at += used;
+        if let Speech::Http1(http1) = &mut connection.speech
+            && !http1.begun
+            && bytes.starts_with(PREFACE_BEGIN)
+        {
+            let streams_max = self.core.options.http2_streams_max;
+            let http2 = Http2::new(streams_max, &mut connection.output);
+            connection.speech = Speech::Http2(Box::new(http2));
         }
-        connection.input.extend_from_slice(&bytes[at..]);
+        let core = &mut self.core;
+        if matches!(connection.speech, Speech::Http1(_)) {
+            http1::take(core, connection, key, bytes, now_ns);
+        } else if !http2::take(core, connection, key, bytes, &mut self.heads, now_ns) {
+            connection.fate = Fate::Close;
+        }
         connection.idle_since_ns = now_ns;
         self.settle(index);
         self.start_waiting(now_ns);
@@ -260,7 +277,8 @@ impl Server {
         let Some(connection) = self.connections.at(index) else {
             return;
         };
-        if !connection.input.is_empty() && connection.takes_requests() {
+        let waits = matches!(&connection.speech, Speech::Http1(http1) if !http1.input.is_empty());
+        if waits && connection.takes_requests() {
             self.feed(index, &[], now_ns);
         }
         let reads = |connection: &mut Connection| connection.readable && !connection.held_back();
@@ -294,8 +312,8 @@ impl Server {
             return;
         };
         self.core.connection_closed();
-        if let Some(exchange) = connection.exchange.take() {
-            self.core.cancel(&exchange);
+        for exchange in connection.exchanges() {
+            self.core.cancel(exchange);
         }
         if connection.fate == Fate::Reset {
             connection.stream.reset();
@@ -308,20 +326,32 @@ impl Server {
             let Some(key) = self.core.queue.pop_front() else {
                 return;
             };
-            let Some(connection) = self.connections.find(key) else {
+            let waiting = self.core.exchanges.find(key);
+            let Some(home) = waiting.filter(|one| one.waits()).map(|one| one.home) else {
                 continue;
             };
-            // The client may have come back with another request on the same connection: then
-            // that one has a key of its own behind this one, and runs a little early.
-            let waits = connection
-                .exchange
-                .as_ref()
-                .is_some_and(super::exchange::Exchange::waits);
-            if waits {
-                self.core.unqueue(key, connection, now_ns);
-                self.after_step(key, now_ns);
+            if let Some(connection) = self.connections.find(home.connection) {
+                let mut reply = connection.reply(home.lane);
+                if self.core.unqueue(key, &mut reply, now_ns) {
+                    connection.release(home.lane, now_ns);
+                }
+                self.after_step(home.connection, now_ns);
             }
         }
+    }
+
+    /// Lets an exchange that is due go on.
+    fn advance(&mut self, key: Key, home: Home, now_ns: u64) -> Step {
+        let Some(connection) = self.connections.find(home.connection) else {
+            return Step::Done;
+        };
+        let mut reply = connection.reply(home.lane);
+        let step = self.core.advance(key, &mut reply, now_ns);
+        if step.over() {
+            connection.release(home.lane, now_ns);
+        }
+        self.after_step(home.connection, now_ns);
+        step
     }
 
     fn timers(&mut self, now_ns: u64) {
@@ -330,22 +360,22 @@ impl Server {
                 break;
             }
             self.core.timers.pop();
-            let Some(connection) = self.connections.find(key) else {
-                continue;
-            };
-            if connection
-                .exchange
-                .as_ref()
-                .is_some_and(|exchange| exchange.due_ns == due_ns)
+            let due = |one: &&mut Exchange| one.due_ns == due_ns;
+            if let Some(home) = self
+                .core
+                .exchanges
+                .find(key)
+                .filter(due)
+                .map(|one| one.home)
             {
-                self.core.advance(key, connection, now_ns);
-                self.after_step(key, now_ns);
+                self.advance(key, home, now_ns);
             }
         }
         if !self.core.aligned.is_empty() && self.core.step_due_ns <= now_ns {
             self.step(now_ns);
         }
         self.start_waiting(now_ns);
+        self.send_dirty();
         let idle_ns = self.core.options.keepalive_idle_ms * 1_000_000;
         if idle_ns > 0 && self.next_sweep_ns <= now_ns {
             self.next_sweep_ns = now_ns + idle_ns / 8 + 1;
@@ -366,22 +396,24 @@ impl Server {
         // A step that took longer than the gap delays the next ones, as in a real engine.
         self.core.step_due_ns = (self.core.step_due_ns + gap_ns).max(now_ns);
         let mut batch = std::mem::take(&mut self.core.aligned);
+        // The streams of a connection come together, so that one write takes them all. All but
+        // the newest are in order already.
+        batch.sort_by_key(|(connection, _)| *connection);
         self.core.stepping = true;
-        batch.retain(|(key, id)| {
-            let Some(connection) = self.connections.find(*key) else {
-                return false;
-            };
-            let Some(exchange) = &connection.exchange else {
-                return false;
-            };
-            if exchange.id == *id && exchange.due_ns <= now_ns {
-                self.core.advance(*key, connection, now_ns);
-                self.after_step(*key, now_ns);
+        batch.retain(|(connection, key)| {
+            if self.dirty.last().is_some_and(|last| last != connection) {
+                self.send_dirty();
             }
-            let connection = self.connections.find(*key);
-            let exchange = connection.and_then(|connection| connection.exchange.as_ref());
-            exchange.is_some_and(|exchange| exchange.id == *id && !exchange.stalled)
+            let Some(exchange) = self.core.exchanges.find(*key) else {
+                return false;
+            };
+            if exchange.due_ns > now_ns {
+                return true;
+            }
+            let home = exchange.home;
+            self.advance(*key, home, now_ns) == Step::More
         });
+        self.send_dirty();
         // Those that started meanwhile come behind.
         batch.append(&mut self.core.aligned);
         self.core.aligned = batch;
@@ -389,11 +421,31 @@ impl Server {
     }
 
     /// After an exchange moved on: sends; and when it has ended, goes on with what was pipelined.
+    /// What HTTP/2 has to send waits for the other streams of its connection.
     fn after_step(&mut self, key: Key, now_ns: u64) {
+        let Some(connection) = self.connections.find(key) else {
+            return;
+        };
+        if matches!(connection.speech, Speech::Http2(_)) && connection.fate != Fate::Reset {
+            if !std::mem::replace(&mut connection.dirty, true) {
+                self.dirty.push(key);
+            }
+            return;
+        }
         self.settle(key.index);
         let goes_on = |connection: &mut Connection| connection.takes_requests();
         if self.connections.find(key).is_some_and(goes_on) {
             self.resume(key.index, now_ns);
+        }
+    }
+
+    /// Sends what HTTP/2 connections have gathered.
+    fn send_dirty(&mut self) {
+        while let Some(key) = self.dirty.pop() {
+            if let Some(connection) = self.connections.find(key) {
+                connection.dirty = false;
+                self.settle(key.index);
+            }
         }
     }
 
@@ -407,75 +459,4 @@ impl Server {
             }
         }
     }
-}
-
-/// Uses bytes from the front of `bytes` for the current request; 0 when more are needed.
-fn take_request(
-    core: &mut Core,
-    key: Key,
-    connection: &mut Connection,
-    bytes: &[u8],
-    now_ns: u64,
-) -> usize {
-    if let Some(mut pending) = connection.pending.take() {
-        let Pending { framing, body, .. } = &mut pending;
-        let fed = framing.feed(bytes, |part| body.extend_from_slice(part));
-        let Ok((used, done)) = fed else {
-            refuse(connection, 400, "the body's framing is broken");
-            return bytes.len();
-        };
-        if pending.body.len() as u64 > core.options.body_bytes_max {
-            refuse(connection, 413, "the body is too long");
-        } else if done {
-            core.dispatch(key, connection, &pending.head, &pending.body, now_ns);
-        } else {
-            connection.pending = Some(pending);
-        }
-        return used;
-    }
-    let Some(length) = head_length(bytes) else {
-        if bytes.len() > HEAD_BYTES_MAX {
-            refuse(connection, 400, "the head is too long");
-        }
-        return 0;
-    };
-    let head = match Head::parse(&bytes[..length]) {
-        Ok(head) => head,
-        Err(malformed) => {
-            refuse(connection, 400, malformed.0);
-            return length;
-        }
-    };
-    let Some(framing) = head.framing.clone() else {
-        core.dispatch(key, connection, &head, &[], now_ns);
-        return length;
-    };
-    let mut capacity = 0;
-    if let Framing::Length(body_bytes) = framing {
-        if body_bytes > core.options.body_bytes_max {
-            refuse(connection, 413, "the body is too long");
-            return length;
-        }
-        capacity = body_bytes as usize;
-        if let Some(body) = bytes.get(length..length + capacity) {
-            core.dispatch(key, connection, &head, body, now_ns);
-            return length + capacity;
-        }
-    }
-    if head.expect && bytes.len() == length {
-        connection
-            .output
-            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-    }
-    connection.pending = Some(Pending {
-        head,
-        framing,
-        body: Vec::with_capacity(capacity),
-    });
-    length
-}
-
-fn refuse(connection: &mut Connection, status: u16, why: &str) {
-    answer::error(&mut connection.output, status, why, 0, true);
-    connection.fate = Fate::Close;
 }

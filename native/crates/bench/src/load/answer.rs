@@ -1,9 +1,13 @@
 //! Reads one answer from a connection: head, framing, events.
 
+use wire::{Name, ResponseHead};
+
 use super::sse::{Event, Splitter};
 use crate::http::{
     Chunked, Framing, HEAD_BYTES_MAX, Lines, Malformed, decimal, has_token, head_length,
 };
+
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// How far an answer has come.
 #[derive(Debug, Default)]
@@ -31,11 +35,11 @@ struct Parsed {
 
 impl Answer {
     pub(crate) fn head_seen(&self) -> bool {
-        self.framing.is_some()
+        self.status != 0
     }
 
     pub(crate) fn any_input(&self) -> bool {
-        self.framing.is_some() || !self.input.is_empty()
+        self.head_seen() || !self.input.is_empty()
     }
 
     pub(crate) fn is_stream(&self) -> bool {
@@ -49,6 +53,14 @@ impl Answer {
     /// An end of the connection is a proper end of this answer.
     pub(crate) fn until_close(&self) -> bool {
         self.framing == Some(Framing::UntilClose)
+    }
+
+    /// The head came on a stream of HTTP/2, where the frames say how long the body is.
+    pub(crate) fn open(&mut self, head: &ResponseHead) {
+        self.status = head.status;
+        self.retry_after = head.fields.find(Name::RetryAfter).is_some();
+        let kind = head.fields.find(Name::ContentType).unwrap_or_default();
+        self.events = kind.starts_with(EVENT_STREAM).then(Splitter::default);
     }
 
     /// Takes bytes; returns how many belong to the answer and whether it is complete. `token` is
@@ -114,7 +126,7 @@ impl Answer {
                 }
                 17 if is(b"transfer-encoding") => parsed.chunked = true,
                 12 if is(b"content-type") => {
-                    parsed.events = value.starts_with(b"text/event-stream");
+                    parsed.events = value.starts_with(EVENT_STREAM);
                 }
                 10 if is(b"connection") => self.close |= has_token(value, b"close"),
                 11 if is(b"retry-after") => self.retry_after = true,
@@ -143,28 +155,40 @@ impl Answer {
         bytes: &[u8],
         token: &mut impl FnMut(Option<u64>),
     ) -> Result<(usize, bool), Malformed> {
+        let Some(mut framing) = self.framing.take() else {
+            return Ok((0, false));
+        };
+        let mut content = Ok(());
+        let fed = framing.feed(bytes, |part| {
+            content = content.and(self.content(part, &mut *token));
+        })?;
+        self.framing = Some(framing);
+        content.map(|()| fed)
+    }
+
+    /// Takes bytes of the body, without their framing.
+    pub(crate) fn content(
+        &mut self,
+        part: &[u8],
+        mut token: impl FnMut(Option<u64>),
+    ) -> Result<(), Malformed> {
         let Self {
-            framing,
             events,
             done,
             error_event,
             ..
         } = self;
-        let Some(framing) = framing else {
-            return Ok((0, false));
+        let Some(events) = events else {
+            return Ok(());
         };
-        let mut fits = true;
-        let fed = framing.feed(bytes, |part| {
-            let Some(events) = events else { return };
-            fits &= events.feed(part, |event| match event {
-                Event::Token(stamp_ns) => token(stamp_ns),
-                Event::Done => *done = true,
-                Event::Error => *error_event = true,
-                Event::Other => {}
-            });
-        })?;
+        let fits = events.feed(part, |event| match event {
+            Event::Token(stamp_ns) => token(stamp_ns),
+            Event::Done => *done = true,
+            Event::Error => *error_event = true,
+            Event::Other => {}
+        });
         if fits {
-            Ok(fed)
+            Ok(())
         } else {
             Err(Malformed("an event is too long"))
         }

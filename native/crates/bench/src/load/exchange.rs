@@ -1,4 +1,4 @@
-//! What happens on one link: connected, sent, read, ended.
+//! What happens on one link of HTTP/1.1: connected, sent, read, ended.
 
 use std::io;
 
@@ -9,11 +9,9 @@ use super::{
     link::{LinkState, Request},
     options::{AbortKind, AbortPhase},
     outcome::Outcome,
+    receive::{leaves, receive, worth},
 };
 use crate::clock;
-
-/// Tokens after which a client leaves that leaves in the middle of an event.
-const MID_EVENT_TOKENS: u32 = 3;
 
 /// What came of a read.
 enum Read {
@@ -24,7 +22,7 @@ enum Read {
 }
 
 impl Generator<'_> {
-    pub(super) fn event(&mut self, event: &Event) {
+    pub(super) fn link_event(&mut self, event: &Event) {
         let index = event.token().0;
         let now_ns = clock::now_ns();
         let Some(link) = self.links.at(index) else {
@@ -173,42 +171,13 @@ impl Generator<'_> {
         let Some(request) = link.request.as_mut() else {
             return true;
         };
-        let tally = &mut self.ledger.tallies[request.part];
-        if !request.first_byte_seen {
-            request.first_byte_seen = true;
-            tally
-                .first_byte
-                .record(now_ns.saturating_sub(request.intended_ns));
-        }
-        let Request {
-            answer,
-            tokens,
-            last_token_ns,
-            intended_ns,
-            ..
-        } = request;
-        let before = *tokens;
-        let fed = answer.feed(bytes, |stamp_ns| {
-            if *tokens == 0 {
-                tally
-                    .first_token
-                    .record(now_ns.saturating_sub(*intended_ns));
-            } else {
-                tally
-                    .token_gap
-                    .record(now_ns.saturating_sub(*last_token_ns));
-            }
-            if let Some(stamp_ns) = stamp_ns {
-                tally.token_delay.record(now_ns.saturating_sub(stamp_ns));
-                tally.stamped_tokens += 1;
-            }
-            *tokens += 1;
-            tally.tokens += 1;
-            *last_token_ns = now_ns;
-        });
-        let new_tokens = u64::from(request.tokens - before);
-        self.ledger
-            .received(request, bytes.len(), new_tokens, now_ns);
+        let fed = receive(
+            &mut self.ledger,
+            request,
+            bytes.len(),
+            now_ns,
+            |answer, token| answer.feed(bytes, token),
+        );
         match fed {
             Err(_) => self.finish(index, Outcome::Malformed, false, now_ns),
             Ok((used, true)) => {
@@ -225,11 +194,7 @@ impl Generator<'_> {
         let Some(request) = self.links.at(index).and_then(|link| link.request.as_ref()) else {
             return true;
         };
-        let leaves = match request.leave.map(|leave| leave.at) {
-            Some(AbortPhase::BeforeToken) => request.answer.head_seen() && request.tokens == 0,
-            Some(AbortPhase::MidEvent) => request.tokens >= MID_EVENT_TOKENS,
-            _ => false,
-        };
+        let leaves = leaves(request);
         if leaves {
             self.leave(index, now_ns);
         }
@@ -238,20 +203,9 @@ impl Generator<'_> {
 
     /// What a complete answer is worth.
     fn complete(&mut self, index: usize) -> Outcome {
-        let done_expected = self.options.done_expected;
-        let Some(request) = self.links.at(index).and_then(|link| link.request.as_ref()) else {
-            return Outcome::Malformed;
-        };
-        let answer = &request.answer;
-        match answer.status {
-            200..300 if answer.error_event => Outcome::StreamError,
-            200..300 if answer.is_stream() && done_expected && !answer.done => {
-                self.ledger.tallies[request.part].truncated_looks_complete += 1;
-                Outcome::Truncated
-            }
-            200..300 => Outcome::Ok,
-            429 => Outcome::Shed,
-            _ => Outcome::HttpError,
+        match self.links.at(index).and_then(|link| link.request.as_ref()) {
+            Some(request) => worth(&mut self.ledger, request, self.options),
+            None => Outcome::Malformed,
         }
     }
 

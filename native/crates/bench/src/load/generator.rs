@@ -1,8 +1,9 @@
 //! The loop of the load generator: what is due is sent, what comes is read, at any speed.
 //!
 //! One thread, edge-triggered. Arrivals of an open loop come from the schedule alone, so a slow
-//! server makes latencies long and never arrivals late. Invariant: `in_flight` is the number of
-//! links that hold a request.
+//! server makes latencies long and never arrivals late. A run speaks one version: HTTP/1.1 has its
+//! requests on `links`, HTTP/2 on the streams of `trunks`. Invariant: `in_flight` is the number of
+//! links that hold a request, or that of `flows`.
 
 use std::{
     cmp::Reverse,
@@ -10,16 +11,19 @@ use std::{
     io,
 };
 
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll, Token, event::Event};
+use wire::h2::Heads;
 
 use super::{
     Progress,
     ledger::Ledger,
     link::{Leave, Link, LinkState, Request},
-    options::{AbortPhase, Mode, Options},
+    options::{AbortPhase, Mode, Options, Protocol},
     outcome::Outcome,
     schedule::{Arrival, Part, Schedule},
     shape::Shape,
+    streams::End,
+    trunk::{Flow, Trunk},
 };
 use crate::{
     Address, Error,
@@ -28,6 +32,7 @@ use crate::{
     error::system,
     random::Random,
     slab::{Key, Slab},
+    socket::Stream,
 };
 
 pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
@@ -35,9 +40,9 @@ const EVENTS_PER_TURN: usize = 1024;
 /// Requests sent before answers are read again.
 const ISSUES_PER_TURN: usize = 64;
 const PROGRESS_NS: u64 = 500_000_000;
-const SWEEP_NS: u64 = 50_000_000;
+pub(super) const SWEEP_NS: u64 = 50_000_000;
 /// A closed loop waits so long after a failed connect, or it would spin.
-const CONNECT_PAUSE_NS: u64 = 10_000_000;
+pub(super) const CONNECT_PAUSE_NS: u64 = 10_000_000;
 /// How long a half-closed connection is read.
 pub(super) const LINGER_NS: u64 = 1_000_000_000;
 /// Requests of an open loop that wait for a connection; more are counted as timed out.
@@ -57,13 +62,20 @@ pub(crate) struct Generator<'a> {
     pub(super) options: &'a Options,
     targets: Vec<Address>,
     next_target: usize,
-    shape: Shape,
+    pub(super) shape: Shape,
     poll: Poll,
     alarm: Alarm,
     pub(super) links: Slab<Link>,
     pub(super) idle: Vec<Key>,
+    pub(super) trunks: Slab<Trunk>,
+    pub(super) flows: Slab<Flow>,
+    /// Trunks with something to send.
+    pub(super) dirty: Vec<Key>,
+    /// Room for the places of requests that ended, and for their heads.
+    pub(super) ended: Vec<(usize, End)>,
+    pub(super) heads: Heads,
     pub(super) backlog: VecDeque<Due>,
-    /// When links leave or stop lingering.
+    /// When requests are left, and links stop lingering.
     pub(super) leaves: BinaryHeap<Reverse<(u64, Key)>>,
     schedule: Option<Schedule>,
     next: Option<Arrival>,
@@ -75,7 +87,7 @@ pub(crate) struct Generator<'a> {
     random: Random,
     aborts: usize,
     pub(super) scratch: Vec<u8>,
-    next_sweep_ns: u64,
+    pub(super) next_sweep_ns: u64,
     next_progress_ns: u64,
     pub(super) stopped: bool,
 }
@@ -111,6 +123,11 @@ impl<'a> Generator<'a> {
             alarm,
             links: Slab::new(),
             idle: Vec::new(),
+            trunks: Slab::new(),
+            flows: Slab::new(),
+            dirty: Vec::new(),
+            ended: Vec::new(),
+            heads: Heads::default(),
             backlog: VecDeque::new(),
             leaves: BinaryHeap::new(),
             schedule,
@@ -147,6 +164,7 @@ impl<'a> Generator<'a> {
             if self.over(now_ns) {
                 break;
             }
+            self.send_dirty();
             let timeout = self.alarm.timeout(now_ns, self.next_due());
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
@@ -164,6 +182,13 @@ impl<'a> Generator<'a> {
         self.ledger.close(now_ns);
         progress(self.ledger.progress(self.in_flight, now_ns));
         Ok((self.ledger, self.stopped))
+    }
+
+    fn event(&mut self, event: &Event) {
+        match self.options.protocol {
+            Protocol::Http1 => self.link_event(event),
+            Protocol::Http2 => self.trunk_event(event),
+        }
     }
 
     fn exhausted(&self) -> bool {
@@ -274,6 +299,9 @@ impl<'a> Generator<'a> {
 
     /// Sends a request; false when it has to wait for a connection.
     pub(super) fn issue(&mut self, due: Due, now_ns: u64) -> bool {
+        if self.options.protocol == Protocol::Http2 {
+            return self.issue_stream(due, now_ns);
+        }
         let once = self.random.chance(self.options.new_connection_ratio);
         let kept = if once || due.retried {
             None
@@ -288,9 +316,7 @@ impl<'a> Generator<'a> {
             }
             None => {
                 let Ok(key) = self.open(due.part, once, now_ns) else {
-                    let request = Self::request(due, now_ns);
-                    self.ledger.ended(&request, Outcome::ConnectError, now_ns);
-                    self.free_worker(now_ns + CONNECT_PAUSE_NS);
+                    self.unsent(due, now_ns);
                     return true;
                 };
                 key
@@ -315,7 +341,14 @@ impl<'a> Generator<'a> {
         true
     }
 
-    fn request(due: Due, now_ns: u64) -> Request {
+    /// A request for which there is not even a socket.
+    pub(super) fn unsent(&mut self, due: Due, now_ns: u64) {
+        let request = Self::request(due, now_ns);
+        self.ledger.ended(&request, Outcome::ConnectError, now_ns);
+        self.free_worker(now_ns + CONNECT_PAUSE_NS);
+    }
+
+    pub(super) fn request(due: Due, now_ns: u64) -> Request {
         Request {
             part: due.part,
             lengths: due.lengths,
@@ -331,7 +364,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn wait(&mut self, due: Due, now_ns: u64) {
+    pub(super) fn wait(&mut self, due: Due, now_ns: u64) {
         if self.backlog.len() < BACKLOG_MAX {
             self.backlog.push_front(due);
         } else {
@@ -354,15 +387,20 @@ impl<'a> Generator<'a> {
     }
 
     fn open(&mut self, part: usize, once: bool, now_ns: u64) -> io::Result<Key> {
-        let target = &self.targets[self.next_target % self.targets.len()];
-        self.next_target += 1;
-        let mut stream = crate::socket::Stream::connect(target)?;
-        stream.register(self.poll.registry(), Token(self.links.next_index()))?;
-        self.ledger.tallies[part].connections_opened += 1;
+        let stream = self.connect(part, Token(self.links.next_index()))?;
         Ok(self.links.insert(Link::new(stream, once, now_ns)))
     }
 
-    fn draw_leave(&mut self) -> Option<Leave> {
+    pub(super) fn connect(&mut self, part: usize, token: Token) -> io::Result<Stream> {
+        let target = &self.targets[self.next_target % self.targets.len()];
+        self.next_target += 1;
+        let mut stream = Stream::connect(target)?;
+        stream.register(self.poll.registry(), token)?;
+        self.ledger.tallies[part].connections_opened += 1;
+        Ok(stream)
+    }
+
+    pub(super) fn draw_leave(&mut self) -> Option<Leave> {
         let abort = self.options.client_abort.as_ref()?;
         if !self.random.chance(abort.ratio) {
             return None;
@@ -380,75 +418,16 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Gives up what takes too long.
-    fn sweep(&mut self, now_ns: u64) {
-        if self.next_sweep_ns > now_ns {
-            return;
-        }
-        self.next_sweep_ns = now_ns + SWEEP_NS;
-        let timeout_ns = self.options.timeout_ms * 1_000_000;
-        for index in 0..self.links.bound() {
-            let Some(link) = self.links.at(index) else {
-                continue;
-            };
-            let late = |request: &Request| request.sent_ns + timeout_ns <= now_ns;
-            if link.request.as_ref().is_some_and(late) {
-                self.finish(index, Outcome::Timeout, false, now_ns);
-            }
-        }
-    }
-
-    /// The run is over: whatever is still under way has not come in time.
-    fn give_up(&mut self, now_ns: u64) {
-        let ours = if self.stopped {
-            Outcome::Aborted
-        } else {
-            Outcome::Timeout
-        };
-        for index in 0..self.links.bound() {
-            if self
-                .links
-                .at(index)
-                .is_some_and(|link| link.request.is_some())
-            {
-                self.finish(index, ours, false, now_ns);
-            }
-        }
-        for due in std::mem::take(&mut self.backlog) {
-            self.ledger.ended(&Self::request(due, now_ns), ours, now_ns);
-        }
-    }
-
     /// A failed connect ends its request and gives the worker a pause.
     pub(super) fn connect_failed(&mut self, index: usize, now_ns: u64) {
         self.finish(index, Outcome::ConnectError, false, now_ns);
+        self.pause_worker(now_ns + CONNECT_PAUSE_NS);
+    }
+
+    /// Lets a worker that is free wait until then.
+    pub(super) fn pause_worker(&mut self, until_ns: u64) {
         if self.schedule.is_none() && self.workers.pop().is_some() {
-            self.workers.push(Reverse(now_ns + CONNECT_PAUSE_NS));
-        }
-    }
-
-    pub(super) fn plan_leave(&mut self, key: Key, at_ns: u64) {
-        self.leaves.push(Reverse((at_ns, key)));
-    }
-
-    fn leave_due(&mut self, now_ns: u64) {
-        while let Some(Reverse((at_ns, key))) = self.leaves.peek().copied() {
-            if at_ns > now_ns {
-                return;
-            }
-            self.leaves.pop();
-            let Some(link) = self.links.find(key) else {
-                continue;
-            };
-            if link.state == LinkState::Lingering {
-                self.links.remove(key.index);
-            } else if link
-                .request
-                .as_ref()
-                .is_some_and(|request| request.leave_ns == at_ns)
-            {
-                self.leave(key.index, now_ns);
-            }
+            self.workers.push(Reverse(until_ns));
         }
     }
 }

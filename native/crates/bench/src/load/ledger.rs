@@ -156,6 +156,13 @@ impl Ledger {
         self.second(intended_ns).offered += 1;
     }
 
+    /// Bytes have come that many requests share: they count for the part that is on.
+    pub(crate) fn bytes(&mut self, bytes: usize) {
+        if let Some(tally) = self.tallies.get_mut(self.current) {
+            tally.bytes_received += bytes as u64;
+        }
+    }
+
     /// Bytes of an answer have come.
     pub(crate) fn received(&mut self, request: &Request, bytes: usize, tokens: u64, now_ns: u64) {
         self.tallies[request.part].bytes_received += bytes as u64;

@@ -12,15 +12,19 @@ mod ledger;
 mod link;
 mod options;
 mod outcome;
+mod receive;
 mod schedule;
 mod shape;
 mod sse;
+mod streams;
 mod tally;
+mod timers;
+mod trunk;
 
 pub(crate) use self::{ledger::Ledger, tally::Tally};
 pub use self::{
     ledger::Progress,
-    options::{AbortKind, AbortPhase, Arrivals, Body, ClientAbort, Mode, Options, Phase},
+    options::{AbortKind, AbortPhase, Arrivals, Body, ClientAbort, Mode, Options, Phase, Protocol},
     outcome::Outcome,
 };
 use crate::{Error, report::Report};

@@ -52,6 +52,17 @@ fn default_model() -> String {
     "sim".to_owned()
 }
 
+/// What connections speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1: one request at a time on a connection.
+    #[default]
+    Http1,
+    /// HTTP/2 by prior knowledge: `streams_per_connection` at a time.
+    Http2,
+}
+
 /// How arrivals of an open loop are spaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,7 +131,8 @@ pub struct Phase {
     pub per_second: Option<f64>,
 }
 
-/// Where in the life of its request a client leaves.
+/// Where in the life of its request a client leaves. Over HTTP/2 nothing can be half a head: that
+/// client leaves behind its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AbortPhase {
@@ -136,7 +148,7 @@ pub enum AbortPhase {
     MidEvent,
 }
 
-/// How a client leaves.
+/// How a client leaves. Over HTTP/2 it resets its stream, whichever is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AbortKind {
@@ -199,8 +211,12 @@ pub struct Options {
     pub drain_s: f64,
     /// Send no more than this many requests after the warm-up; 0 is no limit.
     pub requests_max: u64,
-    /// Connections open at the same time; beyond it an open loop makes requests wait.
+    /// What connections speak.
+    pub protocol: Protocol,
+    /// Connections open at the same time; beyond it requests wait.
     pub connections_max: u32,
+    /// HTTP/2: requests at the same time on one connection; one more opens another connection.
+    pub streams_per_connection: u32,
     /// Share of the requests sent on a connection of their own, closed after, 0 to 1.
     pub new_connection_ratio: f64,
     /// An answer that takes longer, from its send, is given up, milliseconds.
@@ -237,7 +253,9 @@ impl Default for Options {
             warmup_s: 0.0,
             drain_s: 30.0,
             requests_max: 0,
+            protocol: Protocol::Http1,
             connections_max: 8192,
+            streams_per_connection: 100,
             new_connection_ratio: 0.0,
             timeout_ms: 60_000,
             client_abort: None,
@@ -271,6 +289,12 @@ impl Options {
         }
         if self.connections_max == 0 {
             return wrong("connections_max", "must be at least 1");
+        }
+        if self.streams_per_connection == 0 {
+            return wrong("streams_per_connection", "must be at least 1");
+        }
+        if self.protocol == Protocol::Http2 && self.new_connection_ratio > 0.0 {
+            return wrong("new_connection_ratio", "is for HTTP/1.1");
         }
         if self.timeout_ms == 0 {
             return wrong("timeout_ms", "must be at least 1");

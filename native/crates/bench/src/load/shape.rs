@@ -6,8 +6,15 @@
 use std::fs;
 
 use serde_json::json;
+use wire::{
+    Name,
+    h2::{Connection, StreamId},
+};
 
-use super::options::{Body, Mode, Options};
+use super::{
+    link::Leave,
+    options::{AbortPhase, Body, Mode, Options},
+};
 use crate::{Error, http::push_decimal, trace};
 
 /// Bytes of prompt for one token of a trace.
@@ -24,6 +31,12 @@ pub(crate) struct Shape {
     head: Vec<u8>,
     kept: Vec<u8>,
     closed: Vec<u8>,
+    method: String,
+    path: String,
+    host: String,
+    /// The fields between these and `content-length`.
+    fields: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
     /// Of a trace: everything around the filler.
     model: String,
     prompt_key: PromptKey,
@@ -40,16 +53,7 @@ enum PromptKey {
 
 impl Shape {
     pub(crate) fn new(options: &Options, host: &str) -> Result<Self, Error> {
-        let mut head = format!(
-            "{} {} HTTP/1.1\r\nhost: {host}\r\n",
-            options.method, options.path
-        );
-        let named = |name: &str| {
-            options
-                .headers
-                .iter()
-                .any(|(n, _)| n.eq_ignore_ascii_case(name))
-        };
+        let mut fields = Vec::new();
         for (name, value) in &options.headers {
             if format!("{name}{value}").contains(['\r', '\n']) {
                 let why = format!("`{name}` holds a line end");
@@ -58,24 +62,35 @@ impl Shape {
                     why,
                 });
             }
-            head.extend([name, ": ", value, "\r\n"]);
+            fields.push((name.to_ascii_lowercase(), value.clone()));
         }
-        if !named("content-type") && options.body != Body::None {
-            head.push_str("content-type: application/json\r\n");
+        let typed = fields.iter().any(|(name, _)| name == "content-type");
+        if !typed && options.body != Body::None {
+            fields.push(("content-type".to_owned(), "application/json".to_owned()));
+        }
+        let Options { method, path, .. } = options;
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
+        for (name, value) in &fields {
+            head.extend([name, ": ", value, "\r\n"]);
         }
         let mut shape = Self {
             head: head.into_bytes(),
             kept: Vec::new(),
             closed: Vec::new(),
+            method: method.clone(),
+            path: path.clone(),
+            host: host.to_owned(),
+            fields,
+            body: None,
             model: String::new(),
-            prompt_key: prompt_key(&options.path),
+            prompt_key: prompt_key(path),
             stream: String::new(),
         };
         let body = shape.body(options)?;
         let (mut kept, mut closed) = (Vec::new(), Vec::new());
         shape.frame(&mut kept, body.as_deref(), false);
         shape.frame(&mut closed, body.as_deref(), true);
-        (shape.kept, shape.closed) = (kept, closed);
+        (shape.kept, shape.closed, shape.body) = (kept, closed, body);
         Ok(shape)
     }
 
@@ -153,15 +168,60 @@ impl Shape {
         out.extend_from_slice(body.unwrap_or_default());
     }
 
+    /// The body of a request of a trace.
+    fn body_of(&self, lengths: Lengths) -> Option<Vec<u8>> {
+        let entry = lengths.filter(|_| !self.model.is_empty())?;
+        let prompt_bytes = (entry.prompt_tokens as usize * BYTES_PER_TOKEN).min(BODY_BYTES_MAX);
+        Some(self.model_body(prompt_bytes, entry.answer_tokens.max(1)))
+    }
+
     /// Appends a whole request.
     pub(crate) fn write(&self, out: &mut Vec<u8>, lengths: Lengths, close: bool) {
-        let Some(entry) = lengths.filter(|_| !self.model.is_empty()) else {
-            out.extend_from_slice(if close { &self.closed } else { &self.kept });
-            return;
-        };
-        let prompt_bytes = (entry.prompt_tokens as usize * BYTES_PER_TOKEN).min(BODY_BYTES_MAX);
-        let body = self.model_body(prompt_bytes, entry.answer_tokens.max(1));
-        self.frame(out, Some(&body), close);
+        match self.body_of(lengths) {
+            Some(body) => self.frame(out, Some(&body), close),
+            None => out.extend_from_slice(if close { &self.closed } else { &self.kept }),
+        }
+    }
+
+    /// Sends a request on a stream; a client that leaves early keeps the rest of it back.
+    pub(crate) fn send(
+        &self,
+        wire: &mut Connection,
+        id: StreamId,
+        out: &mut Vec<u8>,
+        lengths: Lengths,
+        leave: Option<Leave>,
+    ) {
+        let drawn = self.body_of(lengths);
+        let body = drawn.as_deref().or(self.body.as_deref());
+        let mut head = wire.head(id, out);
+        head.request(
+            self.method.as_bytes(),
+            b"http",
+            self.host.as_bytes(),
+            self.path.as_bytes(),
+            None,
+        );
+        for (name, value) in &self.fields {
+            let known = Name::from_bytes(name.as_bytes());
+            head.field(known, name.as_bytes(), value.as_bytes());
+        }
+        if let Some(body) = body {
+            let mut length = Vec::with_capacity(20);
+            push_decimal(&mut length, body.len() as u64);
+            head.field(Name::ContentLength, b"content-length", &length);
+        }
+        let at = leave.map(|leave| leave.at);
+        let whole = at != Some(AbortPhase::Head);
+        let body = body.filter(|body| !body.is_empty());
+        head.finish(whole && body.is_none());
+        match (at, body) {
+            (Some(AbortPhase::Head), _) | (_, None) => {}
+            (Some(AbortPhase::Body), Some(body)) => {
+                wire.data(id, &body[..body.len() / 2], false, out);
+            }
+            (_, Some(body)) => wire.data(id, body, true, out),
+        }
     }
 }
 
