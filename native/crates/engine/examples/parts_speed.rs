@@ -36,6 +36,7 @@ fn measure(what: &str, calls: u64, mut body: impl FnMut(u64)) {
 
 fn config(balance: Balance, endpoints: usize, concurrency: u32) -> RoomConfig {
     let endpoint = |n: usize| EndpointPlan {
+        http2: engine::snapshot::Http2::default(),
         name: format!("http://e{n}"),
         address: Address::Tcp(([127, 0, 0, 1], 80).into()),
         authority: format!("e{n}"),

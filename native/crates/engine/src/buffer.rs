@@ -79,6 +79,14 @@ impl Queue {
         }
     }
 
+    /// Nothing waits: gives a buffer back that was taken in vain.
+    pub(crate) fn settle(&mut self, spares: &mut Spares) {
+        if self.is_empty() && self.bytes.capacity() > 0 {
+            self.sent = 0;
+            spares.give(std::mem::take(&mut self.bytes));
+        }
+    }
+
     /// Forgets all but the first `len` of the bytes that wait.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.bytes.truncate(self.sent.saturating_add(len));

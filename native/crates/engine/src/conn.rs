@@ -1,7 +1,7 @@
 //! A connection of this worker: what the engine knows of a client's or an upstream's socket.
 //!
-//! **Invariant:** a connection serves at most one exchange at a time (HTTP/1.1); an idle one holds
-//! no buffer.
+//! **Invariant:** a connection of HTTP/1.1 serves at most one exchange at a time, one of HTTP/2 one
+//! on each stream; an idle one holds no buffer.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::buffer::{Queue, Spares, Stash};
 use crate::ids::ExchangeId;
 use crate::metrics::Cells;
+use crate::peer::H2;
 use crate::shared::Endpoint;
 use crate::snapshot::Listener;
 use crate::timer::TimerSlot;
@@ -47,6 +48,10 @@ pub(crate) enum Side {
 pub(crate) enum ClientMode {
     /// A PROXY protocol header must come first.
     Prelude,
+    /// Nothing yet that tells HTTP/1.1 from HTTP/2.
+    Opening,
+    /// Frames of HTTP/2.
+    H2,
     /// HTTP/1.1 messages.
     Http,
     /// Bytes of a WebSocket tunnel.
@@ -88,6 +93,15 @@ pub(crate) struct Client {
     pub(crate) requests: u32,
     /// The client closed its sending side.
     pub(crate) eof: bool,
+    /// In mode `H2`; `exchange`, `stash` and `reader` are unused then.
+    pub(crate) h2: Option<Box<H2>>,
+}
+
+impl Client {
+    /// Whether a request is under way.
+    pub(crate) fn busy(&self) -> bool {
+        self.exchange.is_some() || self.h2.as_ref().is_some_and(|h2| h2.wire.streams() > 0)
+    }
 }
 
 /// Where an upstream connection is in its life.
@@ -101,6 +115,17 @@ pub(crate) enum UpstreamState {
     Idle,
 }
 
+/// Which version is spoken to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, known beforehand.
+    Http2,
+    /// What the handshake agrees on (ALPN).
+    Handshake,
+}
+
 /// An upstream connection.
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -109,6 +134,8 @@ pub(crate) struct Upstream {
     /// The endpoint's cells as of the dial: its slot may pass to another endpoint.
     pub(crate) cells: Option<Arc<Cells>>,
     pub(crate) endpoint: Arc<Endpoint>,
+    /// What is spoken on it, or how that is found out.
+    pub(crate) speaks: Speaks,
     pub(crate) state: UpstreamState,
     pub(crate) reader: Option<Box<ResponseReader>>,
     pub(crate) exchange: Option<ExchangeId>,
@@ -116,6 +143,10 @@ pub(crate) struct Upstream {
     /// Responses it has given.
     pub(crate) served: u32,
     pub(crate) tunnel: bool,
+    /// Its streams, once it is known to speak HTTP/2; `exchange` and `reader` are unused then.
+    pub(crate) h2: Option<Box<H2>>,
+    /// While it is dialled: who wants a stream of it beside `exchange`.
+    pub(crate) waiting: Vec<ExchangeId>,
 }
 
 impl Conn {

@@ -3,12 +3,12 @@
 //! **Invariant:** with rules in force the upstream's own CORS headers are dropped: one voice.
 
 use crate::exchange::Exchange;
+use crate::peer::Sink;
 use crate::snapshot::Listener;
 use wire::Name;
-use wire::h1::encode;
 
 /// Appends the CORS fields that this request's origin earns.
-pub(crate) fn fields(out: &mut Vec<u8>, exchange: &Exchange, listener: &Listener) {
+pub(crate) fn fields(out: &mut impl Sink, exchange: &Exchange, listener: &Listener) {
     let Some(rules) = &listener.plan.cors else {
         return;
     };
@@ -20,10 +20,7 @@ pub(crate) fn fields(out: &mut Vec<u8>, exchange: &Exchange, listener: &Listener
     if !any && !rules.origins.iter().any(|o| o.as_bytes() == origin) {
         return;
     }
-    let mut put = |name: &[u8], value: &[u8]| {
-        // A value that cannot be serialised is left out whole.
-        let _ = encode::field(out, name, value);
-    };
+    let mut put = |name: &[u8], value: &[u8]| out.put(name, value);
     // With credentials the origin is named, never `*` (Fetch §3.3.5).
     let value = if any && !rules.credentials {
         b"*"

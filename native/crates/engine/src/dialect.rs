@@ -11,6 +11,7 @@ pub fn content_type(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Openai | Dialect::Anthropic => "application/json",
         Dialect::Problem => "application/problem+json",
+        Dialect::Grpc => "application/grpc",
     }
 }
 
@@ -29,6 +30,8 @@ pub fn body(
         }
         Dialect::Anthropic => anthropic(out, failure, request_id),
         Dialect::Problem => problem(out, failure, request_id, retry_after_ms),
+        // The status is in the trailers, which are all there is.
+        Dialect::Grpc => {}
     }
 }
 
@@ -48,6 +51,8 @@ pub fn stream_error(out: &mut Vec<u8>, dialect: Dialect, failure: &Failure, requ
             out.extend_from_slice(b"event: error\ndata: ");
             problem(out, failure, request_id, None);
         }
+        // No gRPC response is an event stream.
+        Dialect::Grpc => return,
     }
     out.extend_from_slice(b"\n\n");
 }

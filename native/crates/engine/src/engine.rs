@@ -13,7 +13,7 @@ use crate::clock::Now;
 use crate::conn::{Conn, Side};
 use crate::exchange::Exchange;
 use crate::ids::{AskId, ConnId, ExchangeId, WorkerId};
-use crate::input::{Answer, Closed, Input, Mail};
+use crate::input::{Answer, Closed, Drain, Input, Mail};
 use crate::metrics::{Cells, Metric};
 use crate::output::{How, Output};
 use crate::random::Random;
@@ -22,7 +22,7 @@ use crate::snapshot::Snapshot;
 use crate::table::Table;
 use crate::timer::{TimerKey, Timers};
 use crate::upstreams::Locals;
-use wire::{RequestHead, ResponseHead};
+use wire::h2::Heads;
 
 /// What a worker is told at birth.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +53,8 @@ pub struct Engine {
         reason = "exchanges live in boxes: a spare one moves a pointer"
     )]
     pub(crate) spare_exchanges: Vec<Box<Exchange>>,
-    pub(crate) request_head: RequestHead,
-    pub(crate) response_head: ResponseHead,
+    /// Where readers put the head that they are at.
+    pub(crate) heads: Heads,
     pub(crate) locals: Locals,
     pub(crate) cells: Arc<Cells>,
     /// Client connections to be parsed again: their exchange ended and bytes wait.
@@ -65,8 +65,10 @@ pub struct Engine {
     pub(crate) held: Charge,
     pub(crate) sources: HashMap<IpAddr, u32>,
     pub(crate) clients: usize,
-    /// Monotonic nanoseconds at which a drain cuts what still runs.
-    pub(crate) draining: Option<u64>,
+    /// The drain that is under way.
+    pub(crate) draining: Option<Drain>,
+    /// When it began.
+    pub(crate) drain_since_ns: u64,
     pub(crate) drain_cut: bool,
 }
 
@@ -89,8 +91,7 @@ impl Engine {
             outputs: VecDeque::new(),
             spares: Spares::default(),
             spare_exchanges: Vec::new(),
-            request_head: RequestHead::new(),
-            response_head: ResponseHead::new(),
+            heads: Heads::default(),
             locals: Locals::default(),
             cells,
             resumed: VecDeque::new(),
@@ -99,6 +100,7 @@ impl Engine {
             sources: HashMap::new(),
             clients: 0,
             draining: None,
+            drain_since_ns: 0,
             drain_cut: false,
         };
         engine
@@ -136,9 +138,9 @@ impl Engine {
                 TimerKey::Exchange(exchange) => self.exchange_timer(exchange),
             }
         }
-        if let Some(deadline_ns) = self.draining
+        if let Some(drain) = self.draining
             && !self.drain_cut
-            && self.now.mono_ns >= deadline_ns
+            && self.now.mono_ns >= drain.deadline_ns
         {
             self.drain_cut = true;
             self.cut_all();
@@ -152,10 +154,10 @@ impl Engine {
             return output;
         }
         let mut next = self.timers.next();
-        if let Some(deadline_ns) = self.draining
+        if let Some(drain) = self.draining
             && !self.drain_cut
         {
-            next = Some(next.map_or(deadline_ns, |n| n.min(deadline_ns)));
+            next = Some(next.map_or(drain.deadline_ns, |n| n.min(drain.deadline_ns)));
         }
         Output::Wait(next)
     }
@@ -202,9 +204,10 @@ impl Engine {
         self.exchanges.len()
     }
 
-    /// Whether a drain is complete: no exchange and no client of a data listener is left.
+    /// Whether a drain is complete: none of the connections that it is about is left.
     pub fn drained(&self) -> bool {
-        self.draining.is_some() && self.locals.doors_empty()
+        self.draining
+            .is_some_and(|drain| self.locals.doors_empty(drain.admin))
     }
 
     /// The client's FIN lies behind bytes that are not read because reading is paused: for an
@@ -293,7 +296,7 @@ impl Engine {
                 self.snapshot = snapshot;
                 self.pump_rooms();
             }
-            Mail::Drain { deadline_ns } => self.drain(deadline_ns),
+            Mail::Drain(drain) => self.drain(drain),
             Mail::Stop => {
                 self.stop_exchanges();
                 for id in self.conns.keys() {
@@ -412,7 +415,11 @@ impl Engine {
             if let Some((exchange, grant)) = self.grants.pop_front() {
                 self.granted(exchange, grant);
             } else if let Some(id) = self.resumed.pop_front() {
-                self.client_resume(id);
+                if self.conns.get(id).is_some_and(|c| c.h2_ref().is_some()) {
+                    self.h2_settle(id);
+                } else {
+                    self.client_resume(id);
+                }
             } else {
                 return;
             }

@@ -7,43 +7,43 @@ use std::net::IpAddr;
 
 use crate::error::Failure;
 use crate::exchange::{Exchange, Framing};
+use crate::peer::{RequestLine, Sink};
 use crate::shared::Endpoint;
-use crate::snapshot::{HostPolicy, Pool};
+use crate::snapshot::{Dialect, HostPolicy, Pool};
 use wire::h1::encode;
 use wire::hop::{self, ConnectionNames};
-use wire::{Body, Field, Fields, Name, ResponseHead};
+use wire::{Body, Fields, Name, ResponseHead, Version};
 
 /// Prefix of our own headers, which no client may set.
 const OURS: &[u8] = b"x-fastproxy-";
 
-fn put(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    // A field of ours that cannot be serialised is left out whole: never a split head.
-    let _ = encode::field(out, name, value);
-}
-
 /// The request as the upstream sees it.
 pub(crate) fn request(
-    out: &mut Vec<u8>,
+    out: &mut impl Sink,
     exchange: &Exchange,
     pool: &Pool,
     endpoint: &Endpoint,
     via: &[u8],
 ) {
     let head = &exchange.head;
-    let target = head.target();
-    let stripped = strip(target, &pool.strip_prefix);
-    if endpoint.path_prefix.is_empty() {
-        encode::request_line(out, head.method.as_str(), stripped);
+    let stripped = strip(head.target(), &pool.strip_prefix);
+    let prefixed;
+    let target = if endpoint.path_prefix.is_empty() {
+        stripped
     } else {
-        let target = [endpoint.path_prefix.as_bytes(), stripped].concat();
-        encode::request_line(out, head.method.as_str(), &target);
-    }
-    let host = match &pool.host {
+        prefixed = [endpoint.path_prefix.as_bytes(), stripped].concat();
+        &prefixed
+    };
+    let authority = match &pool.host {
         HostPolicy::Client if !head.authority().is_empty() => head.authority(),
         HostPolicy::Client | HostPolicy::Endpoint => endpoint.authority.as_bytes(),
         HostPolicy::Literal(name) => name.as_bytes(),
     };
-    line(out, b"host", host);
+    out.request(&RequestLine {
+        method: head.method.as_str(),
+        target,
+        authority,
+    });
     let listed = ConnectionNames::of(&head.fields).unwrap_or_default();
     let stream = exchange.wants_stream();
     for field in head.fields.iter() {
@@ -62,25 +62,25 @@ pub(crate) fn request(
             known => !hop::is_hop_by_hop(known),
         };
         if passes && !listed.lists(&field) && !pool.request_headers.drops(field.known, field.name) {
-            encode::field_unchecked(out, field);
+            out.field(field);
         }
     }
     forwarding(out, exchange, via);
     if head.websocket {
-        put(out, b"connection", b"upgrade");
-        put(out, b"upgrade", b"websocket");
+        out.hop(Name::Connection, b"upgrade");
+        out.hop(Name::Upgrade, b"websocket");
     } else if hop::accepts_trailers(&head.fields) {
-        line(out, b"te", b"trailers");
+        out.known(Name::Te, b"trailers");
     }
     match head.body {
-        Body::Length(length) => encode::content_length(out, length),
-        Body::Chunked => encode::transfer_encoding_chunked(out),
+        Body::Length(length) => out.length(length),
+        Body::Chunked => out.hop(Name::TransferEncoding, b"chunked"),
         Body::None | Body::UntilClose => {}
     }
     for (name, value) in &pool.request_headers.set {
-        line(out, name, value);
+        out.line(name, value);
     }
-    encode::end_of_head(out);
+    out.end();
 }
 
 /// `path` without the pool's prefix, if it has it on a segment border.
@@ -95,91 +95,74 @@ fn strip<'a>(target: &'a [u8], prefix: &[u8]) -> &'a [u8] {
     }
 }
 
-/// A line whose name and value are known to be good: constants, what a reader checked, and text
-/// that is made here.
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    encode::field_unchecked(
-        out,
-        Field {
-            known: Name::Other,
-            name,
-            value,
-        },
-    );
-}
-
-fn via_line(out: &mut Vec<u8>, earlier: &Fields, via: &[u8]) {
-    out.extend_from_slice(b"via: ");
+fn via_line(out: &mut impl Sink, earlier: &Fields, version: Version, via: &[u8]) {
+    out.open(Name::Via);
     for field in earlier.iter().filter(|f| f.known == Name::Via) {
-        out.extend_from_slice(field.value);
-        out.extend_from_slice(b", ");
+        out.part(field.value);
+        out.part(b", ");
     }
-    out.extend_from_slice(b"1.1 ");
-    out.extend_from_slice(via);
-    out.extend_from_slice(b"\r\n");
+    out.part(match version {
+        Version::Http10 => b"1.0 ",
+        Version::Http11 => b"1.1 ",
+        Version::Http2 => b"2 ",
+    });
+    out.part(via);
+    out.shut();
 }
 
-fn forwarding(out: &mut Vec<u8>, exchange: &Exchange, via: &[u8]) {
+fn forwarding(out: &mut impl Sink, exchange: &Exchange, via: &[u8]) {
     let fields = &exchange.head.fields;
     let known = |name: Name| exchange.trusted.then(|| fields.find(name)).flatten();
-    via_line(out, fields, via);
+    via_line(out, fields, exchange.head.version, via);
     forwarded_for(out, exchange);
     let proto = known(Name::XForwardedProto).unwrap_or(b"http");
-    line(out, b"x-forwarded-proto", proto);
+    out.known(Name::XForwardedProto, proto);
     let host = known(Name::XForwardedHost).unwrap_or(exchange.head.authority());
     if !host.is_empty() {
-        line(out, b"x-forwarded-host", host);
+        out.known(Name::XForwardedHost, host);
     }
-    line(out, b"x-request-id", exchange.request_id.as_bytes());
+    out.known(Name::XRequestId, exchange.request_id.as_bytes());
 }
 
-fn forwarded_for(out: &mut Vec<u8>, exchange: &Exchange) {
+fn forwarded_for(out: &mut impl Sink, exchange: &Exchange) {
     let fields = exchange.head.fields.iter();
     let earlier = fields.filter(|f| exchange.trusted && f.known == Name::XForwardedFor);
-    let start = out.len();
-    for field in earlier {
-        let before: &[u8] = if out.len() > start {
-            b", "
+    let mut begun = false;
+    let mut next = |out: &mut dyn Sink| {
+        if std::mem::replace(&mut begun, true) {
+            out.part(b", ");
         } else {
-            b"x-forwarded-for: "
-        };
-        out.extend_from_slice(before);
-        out.extend_from_slice(field.value);
+            out.open(Name::XForwardedFor);
+        }
+    };
+    for field in earlier {
+        next(out);
+        out.part(field.value);
     }
     if let Some(peer) = exchange.peer {
-        let before: &[u8] = if out.len() > start {
-            b", "
-        } else {
-            b"x-forwarded-for: "
-        };
-        out.extend_from_slice(before);
+        next(out);
         address(out, peer);
     }
-    if out.len() > start {
-        out.extend_from_slice(b"\r\n");
+    if begun {
+        out.shut();
     }
 }
 
-fn address(out: &mut Vec<u8>, address: IpAddr) {
+fn address(out: &mut dyn Sink, address: IpAddr) {
     use std::io::Write;
-    match address {
-        IpAddr::V4(v4) => {
-            for (at, octet) in v4.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
-                }
-                encode::decimal(out, u64::from(octet));
-            }
-        }
-        // Writing to a Vec cannot fail.
-        IpAddr::V6(v6) => drop(write!(out, "{v6}")),
-    }
+    // The longest IPv6 text has 45 bytes.
+    let mut text = [0_u8; 48];
+    let mut rest = &mut text[..];
+    // Fits, by its size.
+    let _ = write!(rest, "{address}");
+    let left = rest.len();
+    out.part(&text[..text.len() - left]);
 }
 
 /// The upstream's response as the client sees it.
-pub(crate) fn response(out: &mut Vec<u8>, exchange: &Exchange, pool: &Pool, via: &[u8]) {
+pub(crate) fn response(out: &mut impl Sink, exchange: &Exchange, pool: &Pool, via: &[u8]) {
     let head = &exchange.response.head;
-    encode::status_line(out, head.status);
+    out.status(head.status);
     let cors = exchange
         .listener
         .as_ref()
@@ -199,58 +182,61 @@ pub(crate) fn response(out: &mut Vec<u8>, exchange: &Exchange, pool: &Pool, via:
             && !listed.lists(&field)
             && !pool.response_headers.drops(field.known, field.name)
         {
-            encode::field_unchecked(out, field);
+            out.field(field);
         }
     }
     match exchange.response.framing {
         Framing::Length => match head.body {
-            Body::Length(length) => encode::content_length(out, length),
-            _ => encode::content_length(out, 0),
+            Body::Length(length) => out.length(length),
+            _ => out.length(0),
         },
-        Framing::Chunked => encode::transfer_encoding_chunked(out),
+        Framing::Chunked => out.hop(Name::TransferEncoding, b"chunked"),
         Framing::None | Framing::Close => {}
     }
     if sse {
-        line(out, b"x-accel-buffering", b"no");
+        out.known(Name::XAccelBuffering, b"no");
     }
-    via_line(out, &head.fields, via);
+    via_line(out, &head.fields, head.version, via);
     for (name, value) in &pool.response_headers.set {
-        line(out, name, value);
+        out.line(name, value);
     }
     response_extras(out, exchange);
-    encode::end_of_head(out);
+    out.end();
 }
 
 /// A 103 or 102, passed on.
-pub(crate) fn interim(out: &mut Vec<u8>, head: &ResponseHead) {
-    encode::status_line(out, head.status);
+pub(crate) fn interim(out: &mut impl Sink, head: &ResponseHead) {
+    out.status(head.status);
     for field in head.fields.iter().filter(|f| !hop::is_hop_by_hop(f.known)) {
-        encode::field_unchecked(out, field);
+        out.field(field);
     }
-    encode::end_of_head(out);
+    out.end();
 }
 
-/// The 101 of a WebSocket.
-pub(crate) fn switching(out: &mut Vec<u8>, exchange: &Exchange, via: &[u8]) {
+/// The agreement to a WebSocket: 101, or 200 to an extended CONNECT (RFC 8441 §5).
+pub(crate) fn switching(out: &mut impl Sink, exchange: &Exchange, via: &[u8]) {
     let head = &exchange.response.head;
-    encode::status_line(out, 101);
+    out.status(if exchange.stream == 0 { 101 } else { 200 });
     for field in head.fields.iter().filter(|f| !hop::is_hop_by_hop(f.known)) {
-        encode::field_unchecked(out, field);
+        // The key's echo proves an HTTP/1.1 handshake; RFC 8441 has none.
+        if exchange.stream == 0 || field.name != b"sec-websocket-accept" {
+            out.field(field);
+        }
     }
-    put(out, b"connection", b"upgrade");
-    put(out, b"upgrade", b"websocket");
-    put(out, b"via", &[b"1.1 ", via].concat());
-    line(out, b"x-request-id", exchange.request_id.as_bytes());
-    encode::end_of_head(out);
+    out.hop(Name::Connection, b"upgrade");
+    out.hop(Name::Upgrade, b"websocket");
+    via_line(out, &head.fields, head.version, via);
+    out.known(Name::XRequestId, exchange.request_id.as_bytes());
+    out.end();
 }
 
 /// What every response of this gateway carries.
-pub(crate) fn response_extras(out: &mut Vec<u8>, exchange: &Exchange) {
-    line(out, b"x-request-id", exchange.request_id.as_bytes());
+pub(crate) fn response_extras(out: &mut impl Sink, exchange: &Exchange) {
+    out.known(Name::XRequestId, exchange.request_id.as_bytes());
     if exchange.response.close {
-        line(out, b"connection", b"close");
-    } else if exchange.head.version == wire::Version::Http10 {
-        line(out, b"connection", b"keep-alive");
+        out.hop(Name::Connection, b"close");
+    } else if exchange.head.version == Version::Http10 {
+        out.hop(Name::Connection, b"keep-alive");
     }
     if exchange.route.as_ref().is_some_and(|r| r.expose) {
         expose(out, exchange);
@@ -263,14 +249,10 @@ pub(crate) fn response_extras(out: &mut Vec<u8>, exchange: &Exchange) {
 }
 
 /// Endpoint and timing, for routes that show them (Server-Timing).
-fn expose(out: &mut Vec<u8>, exchange: &Exchange) {
+fn expose(out: &mut impl Sink, exchange: &Exchange) {
     use std::io::Write;
     if let Some(attempt) = &exchange.attempt {
-        put(
-            out,
-            b"x-fastproxy-endpoint",
-            attempt.endpoint.name.as_bytes(),
-        );
+        out.put(b"x-fastproxy-endpoint", attempt.endpoint.name.as_bytes());
     }
     let marks = &exchange.marks;
     let ms = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e6;
@@ -283,77 +265,136 @@ fn expose(out: &mut Vec<u8>, exchange: &Exchange) {
             let upstream = ms(marks.dispatched_ns, marks.head_ns);
             let _ = write!(text, ", upstream;dur={upstream:.3}");
         }
-        put(out, b"server-timing", &text);
+        out.put(b"server-timing", &text);
     }
 }
 
-/// The trailer fields that may pass (RFC 9110 §6.5.1); `None` if there are none.
-pub(crate) fn trailers(fields: &Fields) -> Option<Box<Fields>> {
+/// Adds the key of a WebSocket handshake (RFC 6455 §4.1): 16 random octets in base64.
+pub(crate) fn websocket_key(fields: &mut Fields, random: [u64; 2]) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    if fields.find_str("sec-websocket-key").is_some() {
+        return;
+    }
+    let octets = [random[0].to_be_bytes(), random[1].to_be_bytes()].concat();
+    let mut key = Vec::with_capacity(24);
+    for three in octets.chunks(3) {
+        let mut bits = 0_u32;
+        for at in 0..3 {
+            bits = bits << 8 | u32::from(three.get(at).copied().unwrap_or(0));
+        }
+        for at in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
+            key.push(if at <= three.len() { digit } else { b'=' });
+        }
+    }
+    fields.push(b"sec-websocket-key", &key);
+}
+
+/// The trailer fields that may pass (RFC 9110 §6.5.1); `None` if there are none. gRPC has metadata
+/// of any name there, which HTTP/2's own rules have passed.
+pub(crate) fn trailers(fields: &Fields, dialect: Dialect) -> Option<Box<Fields>> {
+    let any = dialect == Dialect::Grpc;
     let mut kept = Fields::new();
-    for field in fields.iter().filter(|f| hop::trailer_allowed(f.name)) {
+    let passes =
+        |name: &[u8], known: Name| hop::trailer_allowed(name) || any && !hop::is_hop_by_hop(known);
+    for field in fields.iter().filter(|f| passes(f.name, f.known)) {
         kept.push(field.name, field.value);
     }
     (!kept.is_empty()).then(|| Box::new(kept))
 }
 
-/// Lines of fields that came from the control plane; one that cannot be serialised is left out.
-pub(crate) fn lines(out: &mut Vec<u8>, fields: &[(String, String)]) {
-    for (name, value) in fields {
-        put(out, name.as_bytes(), value.as_bytes());
+/// What an answer of ours says beside its status, type and length.
+#[derive(Clone, Copy)]
+pub(crate) enum Extra<'a> {
+    /// Nothing.
+    None,
+    /// What a failure calls for: retry times in milliseconds, rate limits, allowed methods.
+    Failure(&'a Failure, Option<u64>),
+    /// The status of a gRPC call that failed before its first message: trailers, and no head.
+    Grpc(&'a Failure),
+    /// Fields of the control plane; one that cannot be serialised is left out.
+    Fields(&'a [(String, String)]),
+}
+
+impl Extra<'_> {
+    /// Appends the fields.
+    pub(crate) fn write(self, out: &mut impl Sink, exchange: &Exchange, now_ns: u64) {
+        match self {
+            Self::None => {}
+            Self::Grpc(failure) => {
+                for (name, value) in crate::grpc::fields(failure) {
+                    out.line(name.as_bytes(), value.as_bytes());
+                }
+            }
+            Self::Failure(of, retry_ms) => failure(out, of, retry_ms, exchange, now_ns),
+            Self::Fields(fields) => {
+                for (name, value) in fields {
+                    out.put(name.as_bytes(), value.as_bytes());
+                }
+            }
+        }
     }
 }
 
-/// The lines that a failure calls for: retry times, rate limits, allowed methods.
-pub(crate) fn failure(
-    out: &mut Vec<u8>,
+fn failure(
+    out: &mut impl Sink,
     failure: &Failure,
     retry_ms: Option<u64>,
     exchange: &Exchange,
     now_ns: u64,
 ) {
     if let Some(ms) = retry_ms {
-        number(out, b"retry-after: ", ms.div_ceil(1000).max(1), b"\r\n");
-        number(out, b"retry-after-ms: ", ms.max(1), b"\r\n");
+        out.number(b"retry-after", ms.div_ceil(1000).max(1));
+        out.number(b"retry-after-ms", ms.max(1));
     }
     match failure.kind.should_retry_header() {
-        Some(true) => line(out, b"x-should-retry", b"true"),
-        Some(false) => line(out, b"x-should-retry", b"false"),
+        Some(true) => out.line(b"x-should-retry", b"true"),
+        Some(false) => out.line(b"x-should-retry", b"false"),
         None => {}
     }
     match (failure.kind.status(), &exchange.pool) {
-        (405, _) => line(
-            out,
-            b"allow",
-            b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS",
-        ),
+        (405, _) => out.line(b"allow", b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"),
         (429, Some(pool)) => {
             // draft-ietf-httpapi-ratelimit-headers-10.
             let rate = pool.room.rate(now_ns);
             let name = pool.name.as_bytes();
-            for part in [&b"ratelimit-policy: \""[..], name] {
-                out.extend_from_slice(part);
+            let mut text = Vec::with_capacity(name.len() + 48);
+            for (field, q, number, rest) in [
+                (&b"ratelimit-policy"[..], &b"\";q="[..], rate.limit, None),
+                (b"ratelimit", b"\";r=", rate.remaining, Some(rate.reset_s)),
+            ] {
+                text.clear();
+                text.push(b'"');
+                text.extend_from_slice(name);
+                text.extend_from_slice(q);
+                encode::decimal(&mut text, u64::from(number));
+                match rest {
+                    None => text.extend_from_slice(b";qu=\"concurrent-requests\""),
+                    Some(reset_s) => {
+                        text.extend_from_slice(b";t=");
+                        encode::decimal(&mut text, u64::from(reset_s));
+                    }
+                }
+                out.line(field, &text);
             }
-            let unit = b";qu=\"concurrent-requests\"\r\n";
-            number(out, b"\";q=", u64::from(rate.limit), unit);
-            for part in [&b"ratelimit: \""[..], name] {
-                out.extend_from_slice(part);
-            }
-            number(out, b"\";r=", u64::from(rate.remaining), b"");
-            number(out, b";t=", u64::from(rate.reset_s), b"\r\n");
         }
         _ => {}
     }
 }
 
-fn number(out: &mut Vec<u8>, before: &[u8], value: u64, after: &[u8]) {
-    out.extend_from_slice(before);
-    encode::decimal(out, value);
-    out.extend_from_slice(after);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_websocket_key_is_sixteen_octets_in_base64() {
+        let mut fields = Fields::new();
+        // RFC 6455 §1.3: "the sample nonce".
+        let words = [0x7468_6520_7361_6d70, 0x6c65_206e_6f6e_6365];
+        websocket_key(&mut fields, words);
+        let key = fields.find_str("sec-websocket-key");
+        assert_eq!(key, Some(&b"dGhlIHNhbXBsZSBub25jZQ=="[..]));
+    }
 
     #[test]
     fn a_prefix_is_stripped_on_segment_borders_only() {

@@ -72,14 +72,25 @@ pub enum Mail {
     Answer(AskId, Answer),
     /// A new configuration. Exchanges in flight keep the pool they hold.
     Snapshot(Arc<Snapshot>),
-    /// Stop taking new requests on kept connections, finish what runs, cut the rest at an event
-    /// boundary at `deadline_ns` (monotonic).
-    Drain {
-        /// Monotonic nanoseconds at which streams are cut.
-        deadline_ns: u64,
-    },
+    /// Finish what runs, say on every answer that the connection closes, and end.
+    Drain(Drain),
     /// Close everything now.
     Stop,
+}
+
+/// How a worker comes to its end. A client may have sent its next request before it knows, so a
+/// kept connection is served as long as it speaks: what it says next is answered, with
+/// `Connection: close`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Monotonic nanoseconds at which what still runs is cut, at an event boundary.
+    pub deadline_ns: u64,
+    /// A kept connection that has been silent for so long since the drain began is closed; the
+    /// listener's own idle time holds besides. 0: at once.
+    pub idle_ns: u64,
+    /// A successor has the admin listeners, too: admin connections are drained like the others,
+    /// and this process stays ready for what they ask.
+    pub admin: bool,
 }
 
 /// An answer to `Output::Ask`.

@@ -18,12 +18,14 @@ pub mod error;
 pub mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
 mod heads;
 pub mod ids;
 pub mod input;
 pub mod limits;
 pub mod metrics;
 pub mod output;
+mod peer;
 pub mod random;
 pub mod scan;
 pub mod select;

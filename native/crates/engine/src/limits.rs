@@ -1,5 +1,7 @@
 //! Every bound of the engine, with unit, default and reason.
 
+use crate::clock::SECOND;
+
 /// Bytes queued towards one peer above which its source is paused.
 pub const QUEUE_BYTES_HIGH: usize = 64 * 1024;
 /// Bytes queued towards one peer below which its source is resumed.
@@ -12,6 +14,31 @@ pub const EVENT_TAIL_BYTES_MAX: usize = 64 * 1024;
 pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Request bytes read and thrown away after an early answer (RFC 9112 §9.3).
 pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// Silence of a peer that owes us something on an HTTP/2 connection, after which it is asked whether
+/// it lives: half of what common load balancers allow a silent connection.
+pub const PING_SILENCE_NS: u64 = 30 * SECOND;
+/// Time for the answer to a PING: as long as TCP_USER_TIMEOUT allows bytes to be unacknowledged.
+pub const PING_ANSWER_NS: u64 = 15 * SECOND;
+/// Milliseconds after which a client's HTTP/2 connection is wound up, jittered by a tenth, so that
+/// long-lived clients spread again over gateways that were added.
+pub const H2_AGE_MS: u64 = 3_600_000;
+/// Streams that a client's HTTP/2 connection serves before it is wound up.
+pub const H2_STREAMS_MAX: u64 = 100_000;
+/// An HTTP/2 connection on which streams were served may be idle for so long: a new one costs a
+/// handshake.
+pub const H2_IDLE_NS: u64 = 300 * SECOND;
+/// A header block begun on an HTTP/2 connection must be complete by then.
+pub const H2_HEAD_NS: u64 = 5 * SECOND;
+/// How much wider the budgets of abuse are for a trusted peer: a gateway above us carries many
+/// clients on one connection.
+pub const H2_TRUSTED_WIDER: u32 = 10;
+/// Streams on one upstream connection before another is dialled: enough that engine steps share
+/// their writes, few enough that one lost connection does not take a fleet's streams along.
+pub const H2_UPSTREAM_STREAMS: usize = 64;
+/// HTTP/2 connections of one worker to one endpoint; beyond it streams share them evenly.
+pub const H2_UPSTREAM_CONNECTIONS: usize = 64;
+/// An upstream HTTP/2 connection without a stream is kept for so long.
+pub const H2_UPSTREAM_IDLE_NS: u64 = 60 * SECOND;
 /// Answers that wait for a client to take them. A client that pipelines is served strictly in order;
 /// with so many answers unsent, or `QUEUE_BYTES_HIGH` bytes of them, nothing more of it is read or
 /// parsed until they are out (RFC 9112 §9.3.2 leaves the depth to us). What it sent meanwhile stays

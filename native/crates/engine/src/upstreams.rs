@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::ids::{ConnId, WorkerId};
 use crate::metrics::{Cells, Scope};
+use crate::peer::Shard;
 use crate::shared::Shared;
 use crate::snapshot::{ListenerKind, Pool, Snapshot};
 
@@ -47,6 +48,8 @@ pub(crate) struct Local {
     pub(crate) pool: Arc<Pool>,
     endpoints: Vec<Option<Arc<Cells>>>,
     idle: Vec<Vec<ConnId>>,
+    /// By slot.
+    shards: Vec<Shard>,
 }
 
 impl Locals {
@@ -70,6 +73,7 @@ impl Locals {
                     pool: Arc::clone(pool),
                     endpoints: Vec::new(),
                     idle: Vec::new(),
+                    shards: Vec::new(),
                 });
             } else if let Some(local) = self.pools_seen.get_mut(at) {
                 local.cells = cells;
@@ -138,9 +142,9 @@ impl Locals {
         &mut self.doors[at]
     }
 
-    /// Whether no client of a data listener is left.
-    pub(crate) fn doors_empty(&self) -> bool {
-        self.doors.iter().all(|d| d.admin || d.open == 0)
+    /// Whether no client of a data listener is left, nor of an `admin` one if they count.
+    pub(crate) fn doors_empty(&self, admin: bool) -> bool {
+        self.doors.iter().all(|d| d.open == 0 || d.admin && !admin)
     }
 
     /// Cells of an endpoint.
@@ -178,14 +182,33 @@ impl Locals {
         true
     }
 
-    /// Takes a closed connection off the idle list.
+    /// Takes a closed connection off the lists.
     pub(crate) fn forget(&mut self, at: usize, slot: u32, conn: ConnId) {
-        if let Some(local) = self.pools_seen.get_mut(at)
-            && let Some(list) = local.idle.get_mut(slot as usize)
+        let Some(local) = self.pools_seen.get_mut(at) else {
+            return;
+        };
+        if let Some(list) = local.idle.get_mut(slot as usize)
             && let Some(position) = list.iter().position(|c| *c == conn)
         {
             list.remove(position);
         }
+        if let Some(shard) = local.shards.get_mut(slot as usize) {
+            shard.conns.retain(|c| *c != conn);
+        }
+    }
+
+    /// The HTTP/2 connections to an endpoint.
+    pub(crate) fn shard(&self, at: usize, slot: u32) -> Option<&Shard> {
+        self.pools_seen.get(at)?.shards.get(slot as usize)
+    }
+
+    /// The HTTP/2 connections to an endpoint, to be changed.
+    pub(crate) fn shard_mut(&mut self, at: usize, slot: u32) -> &mut Shard {
+        let shards = &mut self.pools_seen[at].shards;
+        if shards.len() <= slot as usize {
+            shards.resize_with(slot as usize + 1, Shard::default);
+        }
+        &mut shards[slot as usize]
     }
 }
 

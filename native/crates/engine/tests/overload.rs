@@ -32,6 +32,7 @@ impl Pool {
         let config = RoomConfig {
             balance: Balance::LeastLoaded,
             endpoints: vec![EndpointPlan {
+                http2: engine::snapshot::Http2::default(),
                 name: "http://e".to_owned(),
                 address: Address::Tcp(([127, 0, 0, 1], 80).into()),
                 authority: "e".to_owned(),

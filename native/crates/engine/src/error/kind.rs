@@ -58,6 +58,8 @@ pub enum FailureKind {
     UpstreamReset,
     /// The engine closed before its answer was complete.
     UpstreamClosed,
+    /// The engine said that it did not process the request.
+    UpstreamRefused,
     /// The engine's answer breaks HTTP.
     UpstreamBadResponse,
     /// No response head in time.
@@ -81,7 +83,7 @@ pub enum FailureKind {
 }
 
 /// Every kind, in the order of its number.
-pub const FAILURE_KINDS: [FailureKind; 35] = [
+pub const FAILURE_KINDS: [FailureKind; 36] = [
     FailureKind::BadRequest,
     FailureKind::UriTooLong,
     FailureKind::FieldsTooLarge,
@@ -107,6 +109,7 @@ pub const FAILURE_KINDS: [FailureKind; 35] = [
     FailureKind::ConnectTimeout,
     FailureKind::UpstreamReset,
     FailureKind::UpstreamClosed,
+    FailureKind::UpstreamRefused,
     FailureKind::UpstreamBadResponse,
     FailureKind::UpstreamHeadTimeout,
     FailureKind::FirstTokenTimeout,

@@ -325,6 +325,18 @@ pub(super) const ROWS: [Row; FAILURE_KINDS.len()] = [
         should_retry: Some(false),
         message: "The engine closed before its answer was complete. Try again later.",
     },
+    // UpstreamRefused
+    Row {
+        status: 502,
+        flag: "UX",
+        code: "upstream_refused",
+        origin: Origin::Upstream,
+        retry: Retry::Elsewhere,
+        openai: "server_error",
+        anthropic: "api_error",
+        should_retry: Some(false),
+        message: "The engine did not process the request. Try again later.",
+    },
     // UpstreamBadResponse
     Row {
         status: 502,

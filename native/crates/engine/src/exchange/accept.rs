@@ -51,7 +51,7 @@ impl Engine {
             mode: if listener.plan.proxy_protocol {
                 ClientMode::Prelude
             } else {
-                ClientMode::Http
+                first_mode(&listener)
             },
             reader: Some(Box::new(RequestReader::new(wire::Limits::default()))),
             stash: Stash::default(),
@@ -64,6 +64,7 @@ impl Engine {
             discarded: 0,
             requests: 0,
             eof: false,
+            h2: None,
         };
         let now_ns = self.now.mono_ns;
         let id = self
@@ -120,22 +121,37 @@ impl Engine {
     fn client_deadline(&self, id: ConnId) -> Option<u64> {
         let conn = self.conns.get(id)?;
         let client = conn.client()?;
+        if let Some(h2) = &client.h2 {
+            return self.h2_client_deadline(conn, h2);
+        }
         if client.exchange.is_some() {
             return None;
         }
         let plan = &client.listener.plan;
-        Some(if client.mode == ClientMode::Discard {
+        // It is not idle while it takes the last answer, however slowly.
+        let silent_ns = client.idle_since_ns.max(conn.progress_ns);
+        let deadline_ns = if client.mode == ClientMode::Discard {
             client.idle_since_ns + 1000 * MS
         } else if client.head_since_ns > 0 {
             client.head_since_ns + plan.head_ms * MS
         } else {
-            // It is not idle while it takes the last answer, however slowly.
-            client.idle_since_ns.max(conn.progress_ns) + plan.idle_ms * MS
+            silent_ns + plan.idle_ms * MS
+        };
+        let waits = client.reader.as_ref().is_none_or(|r| r.idle());
+        Some(match self.draining {
+            Some(drain) if waits && (drain.admin || !client.admin) => {
+                let told_ns = silent_ns.max(self.drain_since_ns);
+                deadline_ns.min(told_ns.saturating_add(drain.idle_ns))
+            }
+            _ => deadline_ns,
         })
     }
 
     /// A client connection's timer fired: too slow, or idle for too long?
     pub(crate) fn client_timer(&mut self, id: ConnId) {
+        if self.conns.get(id).is_some_and(|c| c.h2_ref().is_some()) {
+            return self.h2_client_timer(id);
+        }
         let Some(deadline_ns) = self.client_deadline(id) else {
             return;
         };
@@ -166,6 +182,10 @@ impl Engine {
             return;
         };
         client.eof = true;
+        if client.h2.is_some() {
+            self.h2_client_cut(id);
+            return self.close(id, How::Now);
+        }
         let (exchange, half_close) = (client.exchange, client.listener.plan.half_close);
         let mid_head =
             client.mode == ClientMode::Http && client.reader.as_ref().is_some_and(|r| !r.idle());
@@ -188,13 +208,22 @@ impl Engine {
         if closed == Closed::Eof && half_close && complete {
             return;
         }
-        if closed == Closed::Eof && self.tunnel_eof(exchange, true) {
+        if closed == Closed::Eof && self.tunnel_eof(exchange) {
             return;
         }
         if let Some(mut exchange) = self.exchanges.take(exchange) {
             self.client_gone(&mut exchange);
             self.put_exchange(exchange);
         }
+    }
+}
+
+/// What the first bytes of a connection are taken for.
+pub(crate) fn first_mode(listener: &Listener) -> ClientMode {
+    if listener.plan.http2 {
+        ClientMode::Opening
+    } else {
+        ClientMode::Http
     }
 }
 

@@ -3,26 +3,38 @@
 use super::{Exchange, Phase, Step};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
-use crate::heads;
+use crate::grpc;
+use crate::heads::Extra;
 use crate::ids::AskId;
 use crate::input::Answer;
 use crate::output::{Output, Question};
-use wire::{Method, Name};
+use crate::peer::Said;
+use crate::snapshot::Dialect;
+use wire::{Fields, Method, Name};
 
 impl Engine {
     /// `/healthz` and `/readyz` are answered here (a stalled interpreter must not fail liveness).
     pub(crate) fn admin(&mut self, exchange: &mut Exchange) -> Step {
         let get = matches!(exchange.head.method, Method::Get | Method::Head);
+        if exchange.dialect == Dialect::Grpc {
+            return self.grpc_health(exchange);
+        }
         match exchange.head.path() {
             b"/healthz" | b"/livez" if get => {
-                self.reply(exchange, 200, b"", Some("text/plain"), b"ok\n");
+                self.reply(exchange, 200, Extra::None, Some("text/plain"), b"ok\n");
                 Step::Done
             }
             b"/readyz" if get => {
-                if self.shared.ready() && self.draining.is_none() {
-                    self.reply(exchange, 200, b"", Some("text/plain"), b"ready\n");
+                if self.shared.ready() && self.draining.is_none_or(|drain| drain.admin) {
+                    self.reply(exchange, 200, Extra::None, Some("text/plain"), b"ready\n");
                 } else {
-                    self.reply(exchange, 503, b"", Some("text/plain"), b"not ready\n");
+                    self.reply(
+                        exchange,
+                        503,
+                        Extra::None,
+                        Some("text/plain"),
+                        b"not ready\n",
+                    );
                 }
                 Step::Done
             }
@@ -32,6 +44,44 @@ impl Engine {
             }
             _ => self.ask_admin(exchange),
         }
+    }
+
+    /// `grpc.health.v1.Health/Check`, answered here for the same reason. `Watch` is not served: the
+    /// protocol lets clients take `UNIMPLEMENTED` for a server without it.
+    fn grpc_health(&mut self, exchange: &mut Exchange) -> Step {
+        if exchange.head.path() != b"/grpc.health.v1.Health/Check" {
+            let why = "the admin listener serves grpc.health.v1.Health/Check";
+            return Step::Fail(Failure::new(FailureKind::NoRoute, why));
+        }
+        if !exchange.body.complete {
+            return Step::Wait;
+        }
+        if !grpc::asks_for_all(&exchange.body.held) {
+            let mut status = Fields::new();
+            status.push(b"grpc-status", grpc::NOT_FOUND);
+            return self.grpc_answer(exchange, b"", status);
+        }
+        let serving = self.shared.ready() && self.draining.is_none_or(|drain| drain.admin);
+        let mut status = Fields::new();
+        status.push(b"grpc-status", b"0");
+        self.grpc_answer(exchange, grpc::health(serving), status)
+    }
+
+    fn grpc_answer(&mut self, exchange: &mut Exchange, message: &[u8], status: Fields) -> Step {
+        exchange.response.status = 200;
+        exchange.response.head_committed = true;
+        exchange.response.trailers = Some(Box::new(status));
+        let said = Said::Reply {
+            status: 200,
+            extra: Extra::None,
+            content_type: Some("application/grpc"),
+            length: None,
+        };
+        self.client_head(exchange, said, false);
+        self.client_body(exchange, message);
+        self.end_response(exchange, true);
+        self.finish(exchange);
+        Step::Done
     }
 
     fn ask_admin(&mut self, exchange: &mut Exchange) -> Step {
@@ -84,8 +134,7 @@ impl Engine {
             let failure = Failure::new(FailureKind::ControlTimeout, "the control plane is busy");
             return self.fail(exchange, failure);
         }
-        let mut lines = Vec::new();
-        heads::lines(&mut lines, &answer.fields);
-        self.reply(exchange, answer.status, &lines, None, &answer.body);
+        let extra = Extra::Fields(&answer.fields);
+        self.reply(exchange, answer.status, extra, None, &answer.body);
     }
 }

@@ -3,15 +3,21 @@
 use super::{Exchange, Phase, Step};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
+use crate::grpc;
 use crate::limits;
+use crate::snapshot::Dialect;
 use wire::{Body, Method, Name};
 
 impl Engine {
     pub(crate) fn gate(&mut self, exchange: &mut Exchange) -> Step {
+        exchange.dialect = super::reply::dialect_of(&exchange.head);
         if exchange.admin {
             return self.gate_admin(exchange);
         }
-        exchange.dialect = super::reply::dialect_of(exchange.head.path());
+        if exchange.dialect == Dialect::Grpc {
+            let timeout = exchange.head.fields.find_str("grpc-timeout");
+            exchange.time_limit_ns = timeout.and_then(grpc::timeout_ns).unwrap_or(0);
+        }
         if self.draining.is_some() && self.drain_cut {
             return Step::Fail(Failure::new(
                 FailureKind::Draining,
@@ -58,7 +64,7 @@ impl Engine {
         if !asks {
             return None;
         }
-        self.reply(exchange, 204, b"", None, b"");
+        self.reply(exchange, 204, crate::heads::Extra::None, None, b"");
         Some(Step::Done)
     }
 }

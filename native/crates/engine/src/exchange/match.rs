@@ -6,7 +6,7 @@ use super::{Exchange, Phase, Step};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
 use crate::snapshot::route::{Model, Verdict};
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Dialect, Route, Snapshot};
 use wire::{Body, Method};
 
 impl Engine {
@@ -29,7 +29,8 @@ impl Engine {
     }
 
     fn take_route(&self, exchange: &mut Exchange, route: Arc<Route>) -> Step {
-        if let Some(dialect) = route.dialect {
+        // A gRPC client reads nothing else.
+        if let (Some(dialect), false) = (route.dialect, exchange.dialect == Dialect::Grpc) {
             exchange.dialect = dialect;
         }
         let too_large = match exchange.head.body {

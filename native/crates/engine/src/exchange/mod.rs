@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::Failure;
+use crate::grpc;
 use crate::ids::{ConnId, ExchangeId};
 use crate::metrics::{Cells, Metric};
 use crate::scan::BodyScan;
@@ -101,6 +102,8 @@ pub(crate) struct RequestBody {
     pub(crate) trailers: Option<Box<Fields>>,
     /// Reading the client was stopped because the upstream is slower.
     pub(crate) paused: bool,
+    /// Flow control that is owed to the client's stream while it is stopped.
+    pub(crate) credit: u32,
     /// When it was.
     pub(crate) paused_ns: u64,
     /// Time that we kept the client from sending: it counts for no deadline of the body.
@@ -135,6 +138,8 @@ pub(crate) struct Attempt {
     pub(crate) grant: Option<Grant>,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) conn: Option<ConnId>,
+    /// The stream on it; 0 on HTTP/1.1, and before the head is sent.
+    pub(crate) stream: u32,
     pub(crate) started_ns: u64,
     /// The connection had served before.
     pub(crate) reused: bool,
@@ -171,8 +176,12 @@ pub(crate) struct Response {
     pub(crate) trailers: Option<Box<Fields>>,
     /// The client's connection closes after this response.
     pub(crate) close: bool,
-    /// The upstream connection was paused because the client is slower.
+    /// The upstream was stopped because the client is slower.
     pub(crate) upstream_paused: bool,
+    /// Flow control that is owed to the upstream's stream while it is stopped.
+    pub(crate) credit: u32,
+    /// Where the messages of a gRPC response end.
+    pub(crate) messages: grpc::Messages,
     pub(crate) bytes: u64,
 }
 
@@ -193,6 +202,8 @@ impl Response {
         self.trailers = None;
         self.close = false;
         self.upstream_paused = false;
+        self.credit = 0;
+        self.messages = grpc::Messages::default();
         self.bytes = 0;
     }
 }
@@ -203,6 +214,8 @@ pub struct Exchange {
     pub(crate) id: ExchangeId,
     pub(crate) done: bool,
     pub(crate) client: ConnId,
+    /// The stream of the client's connection; 0 on HTTP/1.1.
+    pub(crate) stream: u32,
     pub(crate) door: usize,
     pub(crate) listener: Option<Arc<Listener>>,
     pub(crate) peer: Option<IpAddr>,
@@ -225,6 +238,8 @@ pub struct Exchange {
     pub(crate) local: usize,
     pub(crate) class: u8,
     pub(crate) dialect: Dialect,
+    /// What the client allows for the whole exchange (`grpc-timeout`); 0 = it does not say.
+    pub(crate) time_limit_ns: u64,
     pub(crate) sequence: Option<u64>,
     pub(crate) attempt: Option<Attempt>,
     pub(crate) attempts: u32,
@@ -254,6 +269,7 @@ impl Exchange {
             id,
             done: false,
             client,
+            stream: 0,
             door: 0,
             listener: None,
             peer: None,
@@ -273,6 +289,7 @@ impl Exchange {
             local: 0,
             class: 1,
             dialect: Dialect::Openai,
+            time_limit_ns: 0,
             sequence: None,
             attempt: None,
             attempts: 0,
@@ -295,6 +312,7 @@ impl Exchange {
     fn renew(&mut self, id: ExchangeId, client: ConnId) {
         self.id = id;
         self.client = client;
+        self.stream = 0;
         self.done = false;
         self.peer = None;
         self.trusted = false;
@@ -309,6 +327,7 @@ impl Exchange {
         self.expects = false;
         self.class = 1;
         self.dialect = Dialect::Openai;
+        self.time_limit_ns = 0;
         self.sequence = None;
         self.attempt = None;
         self.attempts = 0;

@@ -15,6 +15,7 @@ use crate::ids::{ConnId, ExchangeId};
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::How;
+use crate::peer::Said;
 use crate::scan;
 use wire::h1::Event;
 use wire::{Body, Method, Name};
@@ -30,6 +31,8 @@ impl Engine {
             return;
         };
         match client.mode {
+            ClientMode::H2 => self.h2_client_read(id, bytes),
+            ClientMode::Opening => self.client_opening(id, bytes),
             ClientMode::Tunnel => self.tunnel_client_read(id, bytes),
             ClientMode::Prelude => {
                 client.stash.extend(bytes);
@@ -112,12 +115,18 @@ impl Engine {
             Ok(None) => {}
             Ok(Some((taken, addresses))) => {
                 client.stash.keep(client.stash.len() - taken);
-                client.mode = ClientMode::Http;
+                client.mode = super::accept::first_mode(&client.listener);
                 if let Some((source, _)) = addresses {
                     client.peer = Some(source.ip().to_canonical());
                 }
                 client.trusted = super::accept::trusted(&client.listener, client.peer);
-                self.client_unstash(id);
+                if client.mode == ClientMode::Opening {
+                    if !client.stash.is_empty() {
+                        self.client_opening(id, b"");
+                    }
+                } else {
+                    self.client_unstash(id);
+                }
             }
             Err(violation) => {
                 self.count_violation(id, &violation);
@@ -135,7 +144,7 @@ impl Engine {
                 return touched;
             }
             let mut reader = client.reader.take()?;
-            let event = reader.next(input, &mut self.request_head);
+            let event = reader.next(input, &mut self.heads.request);
             let idle = reader.idle();
             client.reader = Some(reader);
             match event {
@@ -166,7 +175,7 @@ impl Engine {
         touched: &mut Option<ExchangeId>,
     ) -> bool {
         match event {
-            Event::Head => *touched = self.request_head(id),
+            Event::Head => *touched = self.request_head(id, 0),
             Event::Data(data) => {
                 let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
                     return false;
@@ -190,7 +199,7 @@ impl Engine {
                     .and_then(Conn::client)
                     .and_then(|c| c.exchange);
                 if let Some(exchange) = exchange.and_then(|e| self.exchanges.get_mut(e)) {
-                    exchange.body.trailers = heads::trailers(&trailers);
+                    exchange.body.trailers = heads::trailers(&trailers, exchange.dialect);
                 }
             }
             Event::Interim => {}
@@ -240,20 +249,23 @@ impl Engine {
         }
     }
 
-    /// A complete head: a new exchange.
-    fn request_head(&mut self, id: ConnId) -> Option<ExchangeId> {
+    /// A complete head in `heads`: a new exchange.
+    pub(crate) fn request_head(&mut self, id: ConnId, stream: u32) -> Option<ExchangeId> {
         let exchange_id = self.new_exchange(id);
         let now = self.now;
         let conn = self.conns.get_mut(id)?;
         let ahead = conn.out.len();
         let client: &mut Client = conn.client_mut()?;
-        client.ahead = ahead;
-        client.exchange = Some(exchange_id);
-        client.request_complete = false;
+        if stream == 0 {
+            client.ahead = ahead;
+            client.exchange = Some(exchange_id);
+            client.request_complete = false;
+        }
         client.head_since_ns = 0;
         client.requests += 1;
         let exchange = self.exchanges.get_mut(exchange_id)?;
-        std::mem::swap(&mut exchange.head, &mut self.request_head);
+        exchange.stream = stream;
+        std::mem::swap(&mut exchange.head, &mut self.heads.request);
         exchange.door = client.door;
         exchange.listener = Some(Arc::clone(&client.listener));
         exchange.admin = client.admin;
@@ -268,14 +280,17 @@ impl Engine {
         if max > 0 && client.requests >= max {
             exchange.response.close = true;
         }
-        if self.draining.is_some() && !exchange.admin {
+        if self
+            .draining
+            .is_some_and(|drain| drain.admin || !exchange.admin)
+        {
             exchange.response.close = true;
         }
         Some(exchange_id)
     }
 
     /// Body bytes: held, scanned, and passed on by `pump`.
-    fn request_data(&mut self, id: ExchangeId, data: &[u8]) {
+    pub(crate) fn request_data(&mut self, id: ExchangeId, data: &[u8]) {
         let held_max = self.snapshot.held_body_bytes_max;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -322,16 +337,19 @@ impl Engine {
         let held = exchange.body.held.len();
         let exhausted =
             held as u64 > exchange.body.charged.max(1) && held > limits::QUEUE_BYTES_HIGH;
-        let over = exhausted || held > self.snapshot.held_body_bytes_max;
+        // Once the client has an answer's bytes there is no second attempt to hold it for.
+        let flows = exchange.response.body_committed;
+        let over = exhausted || flows || held > self.snapshot.held_body_bytes_max;
         if over && exchange.phase == Phase::Stream {
             exchange.body.drop_sent();
         }
+        if flows {
+            let charged = std::mem::take(&mut exchange.body.charged);
+            self.held.give(charged);
+        }
         let waiting = exchange.body.held.len() - exchange.body.sent;
         if over && waiting > limits::QUEUE_BYTES_HIGH {
-            if !std::mem::replace(&mut exchange.body.paused, true) {
-                exchange.body.paused_ns = self.now.mono_ns;
-            }
-            self.pause(exchange.client, true);
+            self.client_hold(exchange);
         }
         if over && exchange.phase == Phase::Match {
             let why = "its model was not found in the part that may be held";
@@ -418,12 +436,8 @@ impl Engine {
         if !std::mem::take(&mut exchange.expects) || exchange.body.received > 0 {
             return;
         }
-        if let Some(conn) = self.conns.get_mut(exchange.client) {
-            let out = conn.writer(&mut self.spares, self.now.mono_ns);
-            out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            exchange.body.excused_ns = self.now.mono_ns.saturating_sub(exchange.marks.started_ns);
-            self.mark(exchange.client);
-        }
+        exchange.body.excused_ns = self.now.mono_ns.saturating_sub(exchange.marks.started_ns);
+        self.client_head(exchange, Said::Continue, false);
     }
 
     /// Passes body bytes to the upstream; the stage of an exchange under way.

@@ -11,19 +11,29 @@ use crate::conn::ClientMode;
 use crate::dialect;
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
-use crate::heads;
+use crate::grpc;
+use crate::heads::Extra;
 use crate::ids::ConnId;
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::How;
+use crate::peer::Said;
 use crate::shared::Outcome;
 use crate::snapshot::Dialect;
 use wire::h1::encode;
-use wire::{Body, Method, Version};
+use wire::{Body, Fields, Method, Name, RequestHead, Version};
 
-/// The dialect of a path, where the route does not fix one.
-pub(crate) fn dialect_of(path: &[u8]) -> Dialect {
-    if path.starts_with(b"/v1/messages") {
+/// The dialect of a request, where the route does not fix one.
+pub(crate) fn dialect_of(head: &RequestHead) -> Dialect {
+    let path = head.path();
+    if head.version == Version::Http2
+        && head
+            .fields
+            .find(Name::ContentType)
+            .is_some_and(grpc::is_grpc)
+    {
+        Dialect::Grpc
+    } else if path.starts_with(b"/v1/messages") {
         Dialect::Anthropic
     } else {
         Dialect::Openai
@@ -31,13 +41,12 @@ pub(crate) fn dialect_of(path: &[u8]) -> Dialect {
 }
 
 impl Engine {
-    /// Answers with a whole response of ours and ends the exchange. `lines` are further header
-    /// lines, serialised.
+    /// Answers with a whole response of ours and ends the exchange.
     pub(crate) fn reply(
         &mut self,
         exchange: &mut Exchange,
         status: u16,
-        lines: &[u8],
+        extra: Extra<'_>,
         content_type: Option<&str>,
         body: &[u8],
     ) {
@@ -47,22 +56,17 @@ impl Engine {
         if !may_keep(exchange) {
             exchange.response.close = true;
         }
-        if let Some(conn) = self.conns.get_mut(exchange.client) {
-            let out = conn.writer(&mut self.spares, self.now.mono_ns);
-            encode::status_line(out, status);
-            out.extend_from_slice(lines);
-            if let Some(content_type) = content_type {
-                let _ = encode::field(out, b"content-type", content_type.as_bytes());
-            }
-            if status != 204 && status != 304 {
-                encode::content_length(out, body.len() as u64);
-            }
-            heads::response_extras(out, exchange);
-            encode::end_of_head(out);
-            if exchange.head.method != Method::Head && status != 204 && status != 304 {
-                out.extend_from_slice(body);
-            }
-            self.mark(exchange.client);
+        let bodiless = status == 204 || status == 304;
+        let said = Said::Reply {
+            status,
+            extra,
+            content_type,
+            length: (!bodiless).then_some(body.len() as u64),
+        };
+        let silent = bodiless || body.is_empty() || exchange.head.method == Method::Head;
+        self.client_head(exchange, said, silent);
+        if !silent {
+            self.client_bytes(exchange, body);
         }
         self.end_response(exchange, true);
         self.finish(exchange);
@@ -88,6 +92,11 @@ impl Engine {
 
     fn fail_head(&mut self, exchange: &mut Exchange, failure: Failure) {
         let kind = failure.kind;
+        if exchange.dialect == Dialect::Grpc {
+            exchange.failure = Some(failure);
+            let kind = Some(dialect::content_type(Dialect::Grpc));
+            return self.reply(exchange, 200, Extra::Grpc(&failure), kind, b"");
+        }
         let status = kind.status();
         let mut body = self.spares.take();
         let retry_ms = exchange.tally.retry_after_ms;
@@ -99,8 +108,6 @@ impl Engine {
             &exchange.request_id,
             retry_ms,
         );
-        let mut lines = self.spares.take();
-        heads::failure(&mut lines, &failure, retry_ms, exchange, self.now.mono_ns);
         if matches!(
             kind,
             FailureKind::HeadTimeout | FailureKind::BodyTimeout | FailureKind::Draining
@@ -109,12 +116,21 @@ impl Engine {
         }
         exchange.failure = Some(failure);
         let content_type = dialect::content_type(exchange.dialect);
-        self.reply(exchange, status, &lines, Some(content_type), &body);
+        let extra = Extra::Failure(&failure, retry_ms);
+        self.reply(exchange, status, extra, Some(content_type), &body);
         self.spares.give(body);
-        self.spares.give(lines);
     }
 
     fn fail_stream(&mut self, exchange: &mut Exchange, failure: Failure) {
+        // gRPC can say it cleanly, behind whole messages.
+        let clean = exchange.dialect == Dialect::Grpc && exchange.response.messages.at_boundary();
+        if clean {
+            let mut trailers = Fields::new();
+            for (name, value) in grpc::fields(&failure) {
+                trailers.push(name.as_bytes(), value.as_bytes());
+            }
+            exchange.response.trailers = Some(Box::new(trailers));
+        }
         if exchange.response.sse && !exchange.response.oversize {
             let mut event = self.spares.take();
             dialect::stream_error(&mut event, exchange.dialect, &failure, &exchange.request_id);
@@ -126,13 +142,13 @@ impl Engine {
             cells.inc(Metric::Truncated);
         }
         exchange.failure = Some(failure);
-        self.end_response(exchange, false);
+        self.end_response(exchange, clean);
         self.finish(exchange);
     }
 
     /// A connection whose bytes never made a request: answered, recorded and closed.
     pub(crate) fn refuse(&mut self, id: ConnId, failure: &Failure) {
-        if let Some(mut exchange) = self.headless(id) {
+        if let Some(mut exchange) = self.headless(id, 0) {
             self.fail(&mut exchange, *failure);
             self.put_exchange(exchange);
         }
@@ -140,14 +156,14 @@ impl Engine {
 
     /// A client that left in the middle of a head: recorded.
     pub(crate) fn vanished(&mut self, id: ConnId) {
-        if let Some(mut exchange) = self.headless(id) {
+        if let Some(mut exchange) = self.headless(id, 0) {
             self.client_gone(&mut exchange);
             self.put_exchange(exchange);
         }
     }
 
     /// An exchange for bytes that never made a head, taken out of its table.
-    fn headless(&mut self, id: ConnId) -> Option<Box<Exchange>> {
+    pub(crate) fn headless(&mut self, id: ConnId, stream: u32) -> Option<Box<Exchange>> {
         self.conns.get(id)?;
         let exchange_id = self.new_exchange(id);
         let now = self.now;
@@ -155,11 +171,14 @@ impl Engine {
         let ahead = conn.out.len();
         let client = conn.client_mut()?;
         client.ahead = ahead;
-        client.exchange = Some(exchange_id);
-        client.request_complete = true;
+        if stream == 0 {
+            client.exchange = Some(exchange_id);
+            client.request_complete = true;
+        }
         let (peer, admin) = (client.peer, client.admin);
         let (door, listener) = (client.door, Arc::clone(&client.listener));
         let mut exchange = self.exchanges.take(exchange_id)?;
+        exchange.stream = stream;
         exchange.door = door;
         exchange.listener = Some(listener);
         exchange.peer = peer;
@@ -172,29 +191,11 @@ impl Engine {
         Some(exchange)
     }
 
-    /// Queues body bytes to the client in the response's framing.
-    pub(crate) fn client_body(&mut self, exchange: &mut Exchange, bytes: &[u8]) {
-        if bytes.is_empty() || exchange.head.method == Method::Head {
-            return;
-        }
-        exchange.response.bytes += bytes.len() as u64;
-        let Some(conn) = self.conns.get_mut(exchange.client) else {
-            return;
-        };
-        if conn.out.is_empty() {
-            conn.progress_ns = self.now.mono_ns;
-        }
-        let out = conn.writer(&mut self.spares, self.now.mono_ns);
-        if exchange.response.framing == Framing::Chunked {
-            encode::chunk(out, bytes);
-        } else {
-            out.extend_from_slice(bytes);
-        }
-        self.mark(exchange.client);
-    }
-
     /// The last byte of a response was queued (`clean`), or never will be.
     pub(crate) fn end_response(&mut self, exchange: &mut Exchange, clean: bool) {
+        if exchange.stream != 0 {
+            return self.h2_end_response(exchange, clean);
+        }
         let id = exchange.client;
         let now_ns = self.now.mono_ns;
         if clean
@@ -272,6 +273,9 @@ impl Engine {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
+        if conn.h2_ref().is_some() {
+            return self.h2_settle(id);
+        }
         let waiting = conn.out.len();
         let paused = conn.paused;
         if waiting == 0
@@ -288,24 +292,7 @@ impl Engine {
             }
             return;
         };
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
-            return;
-        };
-        if exchange.phase == Phase::Tunnel {
-            return self.tunnel_wrote(exchange_id);
-        }
-        if exchange.response.upstream_paused {
-            exchange.response.upstream_paused = false;
-            exchange.marks.last_byte_ns = self.now.mono_ns;
-            if let Some(upstream) = exchange.attempt.as_ref().and_then(|a| a.conn) {
-                self.pause(upstream, false);
-            }
-            // While it was paused the inter-token deadline was off, and with it perhaps the timer.
-            if let Some(mut exchange) = self.exchanges.take(exchange_id) {
-                self.arm(&mut exchange);
-                self.put_exchange(exchange);
-            }
-        }
+        self.client_relieved(exchange_id);
     }
 }
 

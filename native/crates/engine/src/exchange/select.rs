@@ -22,6 +22,7 @@ impl Engine {
             reused: false,
             sent: false,
             request_done: false,
+            stream: 0,
             answered: false,
         });
     }

@@ -13,8 +13,9 @@ use crate::ids::ConnId;
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::How;
+use crate::peer::Said;
 use crate::shared::Outcome;
-use crate::snapshot::Commit;
+use crate::snapshot::{Commit, Dialect};
 use wire::h1::Event;
 use wire::{Body, Name, ResponseHead, Version};
 
@@ -24,6 +25,9 @@ impl Engine {
         let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
             return;
         };
+        if upstream.h2.is_some() {
+            return self.h2_upstream_read(id, bytes);
+        }
         let Some(exchange_id) = upstream.exchange else {
             // RFC 9112 §9.2: bytes without a request are no response of ours.
             return self.close(id, How::Now);
@@ -41,7 +45,7 @@ impl Engine {
         if let Some(attempt) = exchange.attempt.as_mut() {
             attempt.answered = true;
         }
-        let mut head = std::mem::take(&mut self.response_head);
+        let mut head = std::mem::take(&mut self.heads.response);
         let mut input = bytes;
         let mut ended = false;
         loop {
@@ -52,7 +56,7 @@ impl Engine {
                 Ok(Some(Event::Data(data))) => self.response_data(&mut exchange, data),
                 Ok(Some(Event::Trailers(trailers))) => {
                     if wire::hop::accepts_trailers(&exchange.head.fields) {
-                        exchange.response.trailers = heads::trailers(&trailers);
+                        exchange.response.trailers = heads::trailers(&trailers, exchange.dialect);
                     }
                 }
                 Ok(Some(Event::End)) => {
@@ -72,7 +76,7 @@ impl Engine {
                 break;
             }
         }
-        self.response_head = head;
+        self.heads.response = head;
         if ended && !input.is_empty() {
             self.close(id, How::Now);
         } else if let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) {
@@ -88,22 +92,23 @@ impl Engine {
 
     /// Stops reading the upstream while the client is slower.
     fn hold_back(&mut self, exchange: &mut Exchange, id: ConnId) {
-        let full = self
-            .conns
-            .get(exchange.client)
-            .is_some_and(|c| c.out.len() > limits::QUEUE_BYTES_HIGH);
+        let full = self.client_full(exchange);
         let ours = exchange
             .attempt
             .as_ref()
             .is_some_and(|a| a.conn == Some(id));
         if full && ours && !exchange.done && !exchange.response.upstream_paused {
-            exchange.response.upstream_paused = true;
-            self.pause(id, true);
+            self.upstream_hold(exchange, id);
             self.arm(exchange);
         }
     }
 
-    fn response_head(&mut self, exchange: &mut Exchange, head: &mut ResponseHead, id: ConnId) {
+    pub(crate) fn response_head(
+        &mut self,
+        exchange: &mut Exchange,
+        head: &mut ResponseHead,
+        id: ConnId,
+    ) {
         let status = head.status;
         exchange.tally.outcome = outcome_of(status);
         exchange.response.answered = true;
@@ -179,35 +184,36 @@ impl Engine {
             exchange.response.close = true;
         }
         exchange.marks.head_ns = self.now.mono_ns;
-        let Some(pool) = exchange.pool.as_ref() else {
+        let Some(pool) = exchange.pool.clone() else {
             return;
         };
-        if let Some(conn) = self.conns.get_mut(exchange.client) {
-            let out = conn.writer(&mut self.spares, self.now.mono_ns);
-            heads::response(out, exchange, pool, &self.snapshot.via);
-            self.mark(exchange.client);
-        }
+        let empty = exchange.response.framing == Framing::None
+            || matches!(body, Body::None | Body::Length(0));
+        self.client_head(exchange, Said::Response(&pool), empty);
     }
 
     /// 103 and 102 are passed on to HTTP/1.1 clients; a 100 was caused by us and stays here.
-    fn response_interim(&mut self, exchange: &Exchange, head: &ResponseHead) {
+    pub(crate) fn response_interim(&mut self, exchange: &Exchange, head: &ResponseHead) {
         let passes = matches!(head.status, 102 | 103)
             && exchange.head.version != Version::Http10
             && !exchange.response.head_committed;
-        if passes && let Some(conn) = self.conns.get_mut(exchange.client) {
-            heads::interim(conn.writer(&mut self.spares, self.now.mono_ns), head);
-            self.mark(exchange.client);
+        if passes {
+            self.client_head(exchange, Said::Interim(head), false);
         }
     }
 
-    fn response_data(&mut self, exchange: &mut Exchange, data: &[u8]) {
+    pub(crate) fn response_data(&mut self, exchange: &mut Exchange, data: &[u8]) {
         if exchange.response.sse {
             return self.events(exchange, data);
         }
         if exchange.marks.first_token_ns == 0 {
             self.first_token(exchange);
         }
-        exchange.tally.unary(data);
+        if exchange.dialect == Dialect::Grpc {
+            exchange.response.messages.take(data);
+        } else {
+            exchange.tally.unary(data);
+        }
         self.commit_body(exchange);
         self.client_body(exchange, data);
     }
@@ -325,7 +331,7 @@ impl Engine {
         // Perhaps only its sending side is closed: what it reads must not look whole.
         let cut = exchange.response.head_committed && exchange.response.framing == Framing::Close;
         let how = if cut { How::Reset } else { How::Now };
-        self.cut(exchange.client, how);
+        self.client_drop(exchange, how);
         self.finish(exchange);
     }
 }

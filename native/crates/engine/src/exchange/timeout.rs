@@ -11,9 +11,11 @@ use crate::conn::Conn;
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
 use crate::ids::ExchangeId;
+use crate::input::Drain;
 use crate::metrics::{Metric, Shed, Timeout};
 use crate::output::How;
 use crate::shared::Outcome;
+use crate::snapshot::Dialect;
 use crate::timer::{TimerKey, TimerSlot};
 use wire::Body;
 
@@ -79,6 +81,9 @@ impl Engine {
         if exchange.phase == Phase::Asked {
             add(marks.dispatched_ns, CONTROL_NS, Due::Control);
         }
+        if exchange.time_limit_ns > 0 {
+            add(marks.started_ns, exchange.time_limit_ns, Due::Total);
+        }
         if body_is_due(exchange) {
             let earned_ns = exchange.body.received * (SECOND / BODY_BYTES_PER_S);
             let allowed_ns = BODY_GRACE_NS + earned_ns + exchange.body.excused_ns;
@@ -101,18 +106,24 @@ impl Engine {
                 if !answered {
                     add(started_ns, times.head_ns, Due::Head);
                 }
-                let streams = response.sse || exchange.wants_stream();
-                if streams && marks.first_token_ns == 0 {
-                    add(started_ns, times.first_token_ns, Due::FirstToken);
-                } else if answered && !response.upstream_paused {
+                if exchange.dialect == Dialect::Grpc {
+                    // Its calls may be silent for as long as their caller allows.
+                } else if response.sse || exchange.wants_stream() {
+                    if marks.first_token_ns == 0 {
+                        add(started_ns, times.first_token_ns, Due::FirstToken);
+                    }
+                    add(marks.started_ns, times.stream_total_ns, Due::Total);
+                } else {
+                    add(marks.started_ns, times.unary_total_ns, Due::Total);
+                }
+                let begun = marks.first_token_ns > 0 || !exchange.wants_stream() && !response.sse;
+                if answered
+                    && begun
+                    && !response.upstream_paused
+                    && exchange.dialect != Dialect::Grpc
+                {
                     add(marks.last_byte_ns, times.inter_token_ns, Due::InterToken);
                 }
-                let total_ns = if streams {
-                    times.stream_total_ns
-                } else {
-                    times.unary_total_ns
-                };
-                add(marks.started_ns, total_ns, Due::Total);
                 if let Some(stalled_ns) = self.client_stalled_since(exchange) {
                     add(stalled_ns, times.client_stall_ns, Due::ClientStall);
                 }
@@ -127,12 +138,6 @@ impl Engine {
             add(last_ns, pool.heartbeat_ns, Due::Heartbeat);
         }
         earliest
-    }
-
-    /// Since when the client has taken no byte of what waits for it.
-    fn client_stalled_since(&self, exchange: &Exchange) -> Option<u64> {
-        let conn = self.conns.get(exchange.client)?;
-        (!conn.out.is_empty()).then_some(conn.progress_ns)
     }
 
     fn expire(&mut self, exchange: &mut Exchange, due: Due) {
@@ -218,7 +223,7 @@ impl Engine {
         self.drop_attempt(exchange, Outcome::Neutral);
         let why = "the client stopped reading its response";
         exchange.failure = Some(Failure::new(FailureKind::ClientStall, why));
-        self.close(exchange.client, How::Reset);
+        self.client_drop(exchange, How::Reset);
         self.finish(exchange);
     }
 
@@ -232,11 +237,10 @@ impl Engine {
                 self.commit_stream_head(exchange);
             }
         }
-        let idle = self
-            .conns
-            .get(exchange.client)
-            .is_some_and(|c| c.out.len() < crate::limits::QUEUE_BYTES_LOW);
-        if idle && exchange.response.tail.is_empty() && !exchange.response.oversize {
+        if self.client_idle(exchange)
+            && exchange.response.tail.is_empty()
+            && !exchange.response.oversize
+        {
             self.client_body(exchange, b":\n\n");
             if let Some(cells) = self.pool_cells(exchange) {
                 cells.inc(Metric::Heartbeats);
@@ -294,28 +298,44 @@ impl Engine {
         self.close_idle();
     }
 
-    /// Starts a drain: idle client connections close, running exchanges finish.
-    pub(crate) fn drain(&mut self, deadline_ns: u64) {
-        self.draining = Some(deadline_ns);
+    /// Starts a drain, or replaces one by another: running exchanges finish, connections that
+    /// wait for a request are closed by their timer.
+    pub(crate) fn drain(&mut self, drain: Drain) {
+        self.draining = Some(drain);
+        self.drain_since_ns = self.now.mono_ns;
         // A worker drains alone after a panic, which may have set a permit free unseen.
         self.pump_rooms();
         for id in self.exchanges.keys() {
             if let Some(exchange) = self.exchanges.get_mut(id)
-                && !exchange.admin
+                && (drain.admin || !exchange.admin)
+                // A head that is out has said that the connection stays: the next answer tells.
+                && !exchange.response.head_committed
             {
                 exchange.response.close = true;
             }
         }
-        self.close_idle();
+        for id in self.conns.keys() {
+            let ours = |c: &Conn| c.client().is_some_and(|c| drain.admin || !c.admin);
+            if self
+                .conns
+                .get(id)
+                .is_some_and(|c| c.h2_ref().is_some() && ours(c))
+            {
+                self.h2_wind_up(id);
+            } else {
+                self.arm_client(id);
+            }
+        }
     }
 
+    /// Closes every connection that the drain is about and that serves no exchange.
     fn close_idle(&mut self) {
+        let admin = self.draining.is_some_and(|drain| drain.admin);
         for id in self.conns.keys() {
             let Some(client) = self.conns.get(id).and_then(Conn::client) else {
                 continue;
             };
-            let busy = client.reader.as_ref().is_some_and(|r| !r.idle());
-            if client.exchange.is_none() && !client.admin && (!busy || self.drain_cut) {
+            if !client.busy() && (admin || !client.admin) {
                 self.close(id, How::Flush(Vec::new()));
             }
         }
@@ -325,6 +345,7 @@ impl Engine {
 /// A request body that is awaited from the client, not held up by us.
 fn body_is_due(exchange: &Exchange) -> bool {
     !exchange.body.complete
+        && exchange.dialect != Dialect::Grpc
         && !exchange.body.paused
         && !exchange.expects
         && exchange.head.body != Body::None

@@ -7,10 +7,10 @@ use crate::buffer::Stash;
 use crate::conn::{ClientMode, Conn};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
-use crate::heads;
 use crate::ids::{ConnId, ExchangeId};
 use crate::limits;
 use crate::output::How;
+use crate::peer::Said;
 use crate::shared::Outcome;
 use wire::ResponseHead;
 
@@ -27,12 +27,7 @@ impl Engine {
             let failure = Failure::new(FailureKind::UpstreamBadResponse, why);
             return self.attempt_failed(exchange, failure, Outcome::Failure);
         }
-        let left = self
-            .conns
-            .get(exchange.client)
-            .and_then(Conn::client)
-            .is_none_or(|c| c.eof);
-        if left {
+        if self.client_left(exchange) {
             // Its FIN was told already: nothing else would ever end this tunnel.
             return self.client_gone(exchange);
         }
@@ -45,104 +40,105 @@ impl Engine {
         exchange.tally.outcome = Outcome::Success;
         exchange.marks.head_ns = self.now.mono_ns;
         let mut early = Stash::default();
-        if let Some(conn) = self.conns.get_mut(exchange.client) {
-            let out = conn.writer(&mut self.spares, self.now.mono_ns);
-            heads::switching(out, exchange, &self.snapshot.via);
-            if let Some(client) = conn.client_mut() {
-                client.mode = ClientMode::Tunnel;
-                early = std::mem::take(&mut client.stash);
-            }
-            self.mark(exchange.client);
+        self.client_head(exchange, Said::Switching, false);
+        if exchange.stream == 0
+            && let Some(client) = self
+                .conns
+                .get_mut(exchange.client)
+                .and_then(Conn::client_mut)
+        {
+            client.mode = ClientMode::Tunnel;
+            early = std::mem::take(&mut client.stash);
         }
         if let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) {
             upstream.tunnel = true;
         }
-        self.pause(exchange.client, false);
+        exchange.body.paused = false;
+        self.client_release(exchange);
+        if exchange.stream != 0 {
+            // What a stream of HTTP/2 sent before the agreement was held as a body.
+            early.extend(&std::mem::take(&mut exchange.body.held));
+        }
         if !early.is_empty() {
-            self.tunnel_pass(exchange.client, id, early.waiting());
+            self.tunnel_to_upstream(exchange, id, early.waiting());
+        }
+    }
+
+    /// Bytes of the client's connection, for the upstream.
+    pub(crate) fn tunnel_client_read(&mut self, id: ConnId, bytes: &[u8]) {
+        let exchange = self.conns.get(id).and_then(Conn::client);
+        if let Some(exchange_id) = exchange.and_then(|c| c.exchange) {
+            if let Some(exchange) = self.exchanges.get_mut(exchange_id) {
+                exchange.body.received += bytes.len() as u64;
+            }
+            self.tunnel_client_bytes(exchange_id, bytes);
         }
     }
 
     /// Bytes of the client, for the upstream.
-    pub(crate) fn tunnel_client_read(&mut self, id: ConnId, bytes: &[u8]) {
-        let Some(exchange_id) = self
-            .conns
-            .get(id)
-            .and_then(Conn::client)
-            .and_then(|c| c.exchange)
-        else {
+    pub(crate) fn tunnel_client_bytes(&mut self, id: ExchangeId, bytes: &[u8]) {
+        let Some(mut exchange) = self.exchanges.take(id) else {
             return;
         };
-        let Some(upstream) = self
-            .exchanges
-            .get(exchange_id)
-            .and_then(|e| e.attempt.as_ref())
-            .and_then(|a| a.conn)
-        else {
-            return;
-        };
-        if let Some(exchange) = self.exchanges.get_mut(exchange_id) {
-            exchange.body.received += bytes.len() as u64;
+        if let Some(upstream) = exchange.attempt.as_ref().and_then(|a| a.conn) {
+            self.tunnel_to_upstream(&mut exchange, upstream, bytes);
         }
-        self.tunnel_pass(id, upstream, bytes);
+        self.put_exchange(exchange);
+    }
+
+    fn tunnel_to_upstream(&mut self, exchange: &mut Exchange, id: ConnId, bytes: &[u8]) {
+        let now_ns = self.now.mono_ns;
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.writer(&mut self.spares, now_ns)
+            .extend_from_slice(bytes);
+        let full = conn.out.len() > limits::QUEUE_BYTES_HIGH;
+        self.mark(id);
+        if full {
+            self.client_hold(exchange);
+        }
     }
 
     /// Bytes of the upstream, for the client.
     pub(crate) fn tunnel_upstream_read(&mut self, exchange_id: ExchangeId, bytes: &[u8]) {
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
+        let Some(mut exchange) = self.exchanges.take(exchange_id) else {
             return;
         };
-        let client = exchange.client;
-        let Some(upstream) = exchange.attempt.as_ref().and_then(|a| a.conn) else {
-            return;
-        };
-        exchange.response.bytes += bytes.len() as u64;
-        self.tunnel_pass(upstream, client, bytes);
-    }
-
-    fn tunnel_pass(&mut self, source: ConnId, target: ConnId, bytes: &[u8]) {
-        let now_ns = self.now.mono_ns;
-        let Some(conn) = self.conns.get_mut(target) else {
-            return;
-        };
-        if conn.out.is_empty() {
-            conn.progress_ns = now_ns;
+        if let Some(upstream) = exchange.attempt.as_ref().and_then(|a| a.conn) {
+            exchange.response.bytes += bytes.len() as u64;
+            self.client_bytes(&exchange, bytes);
+            if self.client_full(&exchange) {
+                self.upstream_hold(&mut exchange, upstream);
+            }
         }
-        conn.writer(&mut self.spares, self.now.mono_ns)
-            .extend_from_slice(bytes);
-        let full = conn.out.len() > limits::QUEUE_BYTES_HIGH;
-        self.mark(target);
-        if full {
-            self.pause(source, true);
-        }
+        self.put_exchange(exchange);
     }
 
     /// One side of the tunnel took bytes: the other may be read again.
     pub(crate) fn tunnel_wrote(&mut self, exchange_id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(exchange_id) else {
+        let Some(mut exchange) = self.exchanges.take(exchange_id) else {
             return;
         };
-        let client = exchange.client;
-        let upstream = exchange.attempt.as_ref().and_then(|a| a.conn);
-        let low = |engine: &Self, id: ConnId| {
-            engine
+        if let Some(id) = exchange.attempt.as_ref().and_then(|a| a.conn) {
+            let low = self
                 .conns
                 .get(id)
-                .is_some_and(|c| c.out.len() <= limits::QUEUE_BYTES_LOW)
-        };
-        if let Some(upstream) = upstream {
-            if low(self, upstream) {
-                self.pause(client, false);
+                .is_some_and(|c| c.out.len() <= limits::QUEUE_BYTES_LOW);
+            if low && std::mem::take(&mut exchange.body.paused) {
+                self.client_release(&mut exchange);
             }
-            if low(self, client) {
-                self.pause(upstream, false);
+            if exchange.response.upstream_paused && self.client_idle(&exchange) {
+                exchange.response.upstream_paused = false;
+                self.upstream_release(&mut exchange);
             }
         }
+        self.put_exchange(exchange);
     }
 
     /// One side ended: the other gets what waits for it, then the end. `false` if that exchange
     /// is no tunnel.
-    pub(crate) fn tunnel_eof(&mut self, exchange_id: ExchangeId, _from_client: bool) -> bool {
+    pub(crate) fn tunnel_eof(&mut self, exchange_id: ExchangeId) -> bool {
         if self
             .exchanges
             .get(exchange_id)
@@ -157,7 +153,11 @@ impl Engine {
             self.close(id, How::Flush(Vec::new()));
         }
         self.drop_attempt(&mut exchange, Outcome::Success);
-        self.close(exchange.client, How::Flush(Vec::new()));
+        if exchange.stream == 0 {
+            self.close(exchange.client, How::Flush(Vec::new()));
+        } else {
+            self.h2_end_response(&mut exchange, true);
+        }
         self.finish(&mut exchange);
         self.put_exchange(exchange);
         true

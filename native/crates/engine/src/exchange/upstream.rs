@@ -7,19 +7,18 @@
 use std::sync::Arc;
 
 use super::{Exchange, Phase, Step};
-use crate::conn::{Conn, Side, Upstream, UpstreamState};
+use crate::conn::{Conn, Side, Speaks, Upstream, UpstreamState};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
-use crate::heads;
 use crate::ids::ConnId;
 use crate::input::{Closed, DialError};
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::{How, Output};
-use crate::shared::Outcome;
+use crate::shared::{Endpoint, Outcome};
 use crate::snapshot::Address;
 use crate::timer::TimerKey;
-use wire::h1::{ResponseReader, encode};
+use wire::h1::ResponseReader;
 use wire::{Body, Method};
 
 impl Engine {
@@ -29,11 +28,18 @@ impl Engine {
             return Step::Fail(Failure::new(FailureKind::Internal, "no attempt to connect"));
         };
         attempt.started_ns = self.now.mono_ns;
-        let slot = attempt.endpoint.slot;
-        let idle = if exchange.fresh {
+        let endpoint = Arc::clone(&attempt.endpoint);
+        let slot = endpoint.slot;
+        let version = self.upstream_version(exchange, &endpoint);
+        if version == Speaks::Http2
+            && let Some(step) = self.h2_attach(exchange, slot)
+        {
+            return step;
+        }
+        let idle = if exchange.fresh || version == Speaks::Http2 {
             None
         } else {
-            self.take_idle(exchange.local, slot, &attempt.endpoint.address)
+            self.take_idle(exchange.local, slot, &endpoint.address)
         };
         let Some(attempt) = exchange.attempt.as_mut() else {
             return Step::Wait;
@@ -51,6 +57,15 @@ impl Engine {
             self.dispatch(exchange);
             return Step::Next(Phase::Stream);
         }
+        self.dial(exchange, &endpoint, version)
+    }
+
+    /// Opens a connection for the attempt.
+    fn dial(&mut self, exchange: &mut Exchange, endpoint: &Arc<Endpoint>, speaks: Speaks) -> Step {
+        let slot = endpoint.slot;
+        let Some(attempt) = exchange.attempt.as_mut() else {
+            return Step::Wait;
+        };
         let cells = self.locals.endpoint(exchange.local, slot).map(Arc::clone);
         if let Some(cells) = &cells {
             cells.add(Metric::UpstreamOpen, 1);
@@ -59,13 +74,16 @@ impl Engine {
         let upstream = Upstream {
             local: exchange.local,
             cells,
-            endpoint: Arc::clone(&attempt.endpoint),
+            endpoint: Arc::clone(endpoint),
+            speaks,
             state: UpstreamState::Dialing,
             reader: Some(Box::new(ResponseReader::new(wire::Limits::default()))),
             exchange: Some(exchange.id),
             idle_since_ns: 0,
             served: 0,
             tunnel: false,
+            h2: None,
+            waiting: Vec::new(),
         };
         let now_ns = self.now.mono_ns;
         let id = self
@@ -73,7 +91,11 @@ impl Engine {
             .insert_with(|_| Conn::new(Side::Upstream(Box::new(upstream)), now_ns));
         attempt.conn = Some(id);
         attempt.reused = false;
-        let address = Arc::clone(&attempt.endpoint.address);
+        if speaks == Speaks::Http2 {
+            let shard = self.locals.shard_mut(exchange.local, slot);
+            shard.conns.push(id);
+        }
+        let address = Arc::clone(&endpoint.address);
         self.outputs.push_back(Output::Dial(id, address));
         exchange.phase = Phase::Dialing;
         Step::Wait
@@ -97,26 +119,53 @@ impl Engine {
         let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
             return;
         };
-        let Some(exchange_id) = upstream.exchange else {
+        let first = upstream.exchange;
+        upstream.state = UpstreamState::Busy;
+        let h2 = upstream.speaks == Speaks::Http2;
+        let mut waiting = if h2 && result.is_ok() {
+            upstream.exchange = None;
+            self.h2_connected(id)
+        } else {
+            std::mem::take(&mut upstream.waiting)
+        };
+        if result.is_err() {
+            self.undial(id);
+        }
+        waiting.splice(0..0, first);
+        for exchange_id in waiting {
+            if let Some(mut exchange) = self.exchanges.take(exchange_id) {
+                self.dialled(&mut exchange, result);
+                self.put_exchange(exchange);
+            }
+        }
+        if h2 {
+            self.h2_later(id);
+        }
+    }
+
+    /// Forgets a connection that did not come to be.
+    fn undial(&mut self, id: ConnId) {
+        let Some(mut conn) = self.conns.remove(id) else {
             return;
         };
-        upstream.state = UpstreamState::Busy;
-        if result.is_err() {
+        self.timers.cancel(&mut conn.timer);
+        if let Side::Upstream(upstream) = &conn.side {
             if let Some(cells) = &upstream.cells {
                 cells.inc(Metric::ConnectErrors);
                 cells.sub(Metric::UpstreamOpen, 1);
             }
-            self.conns.remove(id);
+            self.locals
+                .forget(upstream.local, upstream.endpoint.slot, id);
         }
-        let Some(mut exchange) = self.exchanges.take(exchange_id) else {
-            return;
-        };
+    }
+
+    fn dialled(&mut self, exchange: &mut Exchange, result: Result<(), DialError>) {
         match result {
             Ok(()) => {
-                self.note_dialled(&exchange);
+                self.note_dialled(exchange);
                 exchange.phase = Phase::Stream;
-                self.dispatch(&mut exchange);
-                self.advance(&mut exchange);
+                self.dispatch(exchange);
+                self.advance(exchange);
             }
             Err(error) => {
                 if let Some(attempt) = exchange.attempt.as_mut() {
@@ -140,10 +189,9 @@ impl Engine {
                         "this gateway has no descriptor or port left",
                     ),
                 };
-                self.attempt_failed(&mut exchange, failure, Outcome::ConnectError);
+                self.attempt_failed(exchange, failure, Outcome::ConnectError);
             }
         }
-        self.put_exchange(exchange);
     }
 
     /// Counts how long a dial took that succeeded.
@@ -159,7 +207,7 @@ impl Engine {
     }
 
     /// Queues the request's head, and as much of its body as is here.
-    fn dispatch(&mut self, exchange: &mut Exchange) {
+    pub(crate) fn dispatch(&mut self, exchange: &mut Exchange) {
         self.send_continue(exchange);
         let Some(attempt) = exchange.attempt.as_mut() else {
             return;
@@ -169,17 +217,11 @@ impl Engine {
         attempt.started_ns = self.now.mono_ns;
         exchange.body.sent = 0;
         exchange.marks.last_byte_ns = self.now.mono_ns;
-        let method = exchange.head.method;
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let out = conn.writer(&mut self.spares, self.now.mono_ns);
-        if let (Some(pool), Some(attempt)) = (&exchange.pool, &exchange.attempt) {
-            heads::request(out, exchange, pool, &attempt.endpoint, &self.snapshot.via);
-        }
-        conn.progress_ns = self.now.mono_ns;
-        if let Some(reader) = conn.upstream_mut().and_then(|u| u.reader.as_mut()) {
-            reader.expect(method, exchange.head.websocket);
+        if !self.upstream_head(exchange) {
+            // Between its choice and now it stopped taking streams.
+            let why = "the endpoint takes no more streams on this connection";
+            let failure = Failure::new(FailureKind::UpstreamRefused, why);
+            return self.attempt_failed(exchange, failure, Outcome::Neutral);
         }
         self.mark(id);
         self.pump_request(exchange);
@@ -187,43 +229,28 @@ impl Engine {
 
     /// Queues body bytes while the upstream takes them.
     pub(crate) fn pump_request(&mut self, exchange: &mut Exchange) {
-        let Some(attempt) = exchange.attempt.as_mut() else {
+        let Some(mut attempt) = exchange.attempt.take() else {
             return;
         };
-        let Some(id) = attempt.conn else { return };
-        if !attempt.sent || attempt.request_done {
-            return;
+        let id = attempt.conn;
+        // RFC 8441: bytes on a stream before the agreement are no body.
+        let early = exchange.head.websocket && exchange.stream != 0;
+        let unfinished = attempt.sent && !attempt.request_done && !early;
+        if unfinished {
+            self.upstream_body(&mut attempt, &mut exchange.body, exchange.head.body);
         }
-        let Some(conn) = self.conns.get_mut(id) else {
+        exchange.attempt = Some(attempt);
+        let (Some(id), true) = (id, unfinished) else {
             return;
         };
         let body = &mut exchange.body;
-        let chunked = exchange.head.body == Body::Chunked;
-        while body.sent < body.held.len() && conn.out.len() < limits::QUEUE_BYTES_HIGH {
-            let end = body.held.len().min(body.sent + limits::QUEUE_BYTES_HIGH);
-            let bytes = &body.held[body.sent..end];
-            let out = conn.writer(&mut self.spares, self.now.mono_ns);
-            if chunked {
-                encode::chunk(out, bytes);
-            } else {
-                out.extend_from_slice(bytes);
-            }
-            body.sent = end;
-        }
-        if body.complete && body.sent == body.held.len() {
-            attempt.request_done = true;
-            if chunked {
-                let out = conn.writer(&mut self.spares, self.now.mono_ns);
-                encode::last_chunk(out, body.trailers.as_deref());
-            }
-        }
         let resume = body.paused && body.held.len() - body.sent < limits::QUEUE_BYTES_LOW;
         self.mark(id);
         if resume {
-            exchange.body.paused = false;
-            exchange.body.excused_ns += self.now.mono_ns.saturating_sub(exchange.body.paused_ns);
-            exchange.body.drop_sent();
-            self.pause(exchange.client, false);
+            body.paused = false;
+            body.excused_ns += self.now.mono_ns.saturating_sub(body.paused_ns);
+            body.drop_sent();
+            self.client_release(exchange);
             self.arm(exchange);
         }
     }
@@ -233,6 +260,9 @@ impl Engine {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
+        if conn.h2_ref().is_some() {
+            return self.h2_settle(id);
+        }
         if conn.out.len() > limits::QUEUE_BYTES_LOW {
             return;
         }
@@ -261,11 +291,14 @@ impl Engine {
         let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
             return;
         };
+        if upstream.h2.is_some() {
+            return self.h2_upstream_closed(id, closed);
+        }
         let Some(exchange_id) = upstream.exchange else {
             return self.close(id, How::Now);
         };
         if upstream.tunnel {
-            if !self.tunnel_eof(exchange_id, false) {
+            if !self.tunnel_eof(exchange_id) {
                 self.close(id, How::Now);
             }
             return;
@@ -313,19 +346,19 @@ impl Engine {
         let Some(attempt) = exchange.attempt.as_mut() else {
             return self.fail(exchange, failure);
         };
-        if let Some(id) = attempt.conn.take() {
-            self.close(id, How::Now);
-        }
+        self.upstream_cancel(attempt, exchange.id);
         // RFC 9112 §9.3.1: a kept connection may close under a request; nothing was answered.
-        let stale = attempt.reused
+        let lost = matches!(
+            failure.kind,
+            FailureKind::UpstreamClosed | FailureKind::UpstreamReset
+        );
+        let stale = attempt.reused && lost && may_repeat;
+        // RFC 9113 §8.7: what was not processed may be repeated, whatever it is.
+        let unprocessed = failure.kind == FailureKind::UpstreamRefused;
+        let stale = (stale || unprocessed)
             && !attempt.answered
-            && matches!(
-                failure.kind,
-                FailureKind::UpstreamClosed | FailureKind::UpstreamReset
-            )
             && !exchange.stale_used
-            && exchange.body.base == 0
-            && may_repeat;
+            && exchange.body.base == 0;
         if stale {
             exchange.stale_used = true;
             exchange.fresh = true;
@@ -348,7 +381,7 @@ impl Engine {
         exchange.response.tail.clear();
         exchange.response.scanner.reset();
         exchange.tried.push(slot);
-        if self.may_try_again(exchange, sent) {
+        if self.may_try_again(exchange, sent, unprocessed) {
             exchange.setback = Some(failure);
             exchange.body.sent = 0;
             exchange.phase = Phase::Admit;
@@ -358,7 +391,7 @@ impl Engine {
         self.fail(exchange, failure);
     }
 
-    fn may_try_again(&mut self, exchange: &Exchange, sent: bool) -> bool {
+    fn may_try_again(&mut self, exchange: &Exchange, sent: bool, unprocessed: bool) -> bool {
         let Some(pool) = &exchange.pool else {
             return false;
         };
@@ -367,7 +400,7 @@ impl Engine {
         let allowed = !committed
             && exchange.body.base == 0
             && exchange.attempts < pool.attempts_max
-            && (!sent || repeatable(exchange));
+            && (!sent || unprocessed || repeatable(exchange));
         if allowed && !pool.room.retry_permitted(self.now.mono_ns) {
             self.locals
                 .local(exchange.local)
@@ -383,9 +416,7 @@ impl Engine {
         let Some(mut attempt) = exchange.attempt.take() else {
             return;
         };
-        if let Some(id) = attempt.conn.take() {
-            self.close(id, How::Now);
-        }
+        self.upstream_cancel(&mut attempt, exchange.id);
         if let (Some(grant), Some(pool)) = (attempt.grant.take(), &exchange.pool) {
             let now_ns = self.now.mono_ns;
             let wake = pool.room.leave(grant, outcome, now_ns, &mut self.random);
@@ -400,6 +431,13 @@ impl Engine {
 
     /// The response is complete: the connection goes back to the pool if it may.
     pub(crate) fn release_attempt(&mut self, exchange: &mut Exchange, outcome: Outcome) {
+        if let Some(attempt) = exchange.attempt.as_mut()
+            && attempt.stream != 0
+            && let Some(id) = attempt.conn.take()
+        {
+            self.h2_keep(id, attempt.stream, attempt.request_done);
+            return self.drop_attempt(exchange, outcome);
+        }
         // A close-delimited response came on a connection that has ended.
         let keep = exchange.attempt.as_ref().is_some_and(|a| a.request_done)
             && exchange.response.head.keep_alive
@@ -439,6 +477,9 @@ impl Engine {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
+        if conn.h2_ref().is_some() {
+            return self.h2_upstream_timer(id);
+        }
         let Side::Upstream(upstream) = &mut conn.side else {
             return;
         };

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::clock::{MS, Now, SECOND};
 use crate::ids::{AskId, ConnId, ListenerId, WorkerId};
-use crate::input::{Accepted, Answer, Closed, DialError, Input, Mail};
+use crate::input::{Accepted, Answer, Closed, DialError, Drain, Input, Mail};
 use crate::limits::{QUEUE_BYTES_HIGH, READ_BYTES};
 use crate::output::{How, Output};
 use crate::shared::Shared;
@@ -152,8 +152,11 @@ impl Driver {
             }
             11 => self.answer(argument),
             12 if argument < 4 => {
-                let deadline_ns = self.now_ns + u64::from(argument) * SECOND;
-                self.turn(Input::Mail(Mail::Drain { deadline_ns }));
+                self.turn(Input::Mail(Mail::Drain(Drain {
+                    deadline_ns: self.now_ns + u64::from(argument) * SECOND,
+                    idle_ns: u64::from(argument >> 1) * SECOND,
+                    admin: argument & 1 == 1,
+                })));
             }
             13 if argument == 7 => {
                 self.turn(Input::Mail(Mail::Stop));

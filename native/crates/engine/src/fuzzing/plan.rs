@@ -13,6 +13,7 @@ fn bit(variant: u8, n: u8) -> bool {
 
 fn listener(name: &str, variant: u8) -> ListenerPlan {
     ListenerPlan {
+        http2: true,
         name: name.to_owned(),
         address: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 80))),
         kind: ListenerKind::Data,
@@ -40,6 +41,7 @@ fn pool(name: &str, first: u16, variant: u8) -> PoolPlan {
         },
         endpoints: (first..first + 1 + u16::from(bit(variant, 1)))
             .map(|port| EndpointPlan {
+                http2: crate::snapshot::Http2::default(),
                 name: format!("e{port}"),
                 address: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
                 authority: "e".to_owned(),

@@ -21,6 +21,15 @@ const VIOLATIONS: &[&str] = &[
     "version_not_supported",
     "bad_response",
 ];
+const H2_CAUSES: &[&str] = &{
+    let mut labels = [""; wire::h2::Cause::COUNT];
+    let mut at = 0;
+    while at < labels.len() {
+        labels[at] = wire::h2::Cause::ALL[at].label();
+        at += 1;
+    }
+    labels
+};
 const FLAGS: &[&str] = &crate::error::FLAGS;
 
 macro_rules! table {
@@ -110,6 +119,11 @@ table! {
         "Attempts on a kept connection.";
     UpstreamOpen: Endpoint Gauge, Items, "upstream_connections_open" None,
         "Connections to the endpoint.";
+    UpstreamHttp2: Endpoint Counter, Items, "upstream_http2_connections_total" None,
+        "Connections to the endpoint that spoke HTTP/2.";
+    UpstreamHttp2Closures: Endpoint Counter, Items, "upstream_http2_closures_total"
+        Some(("cause", H2_CAUSES)),
+        "HTTP/2 connections closed because the endpoint broke a rule or spent a budget.";
     UpstreamBytesIn: Endpoint Counter, Bytes, "upstream_received_bytes_total" None,
         "Bytes read from the endpoint.";
     UpstreamBytesOut: Endpoint Counter, Bytes, "upstream_sent_bytes_total" None,
@@ -126,6 +140,10 @@ table! {
         "Bytes written to clients.";
     Violations: Listener Counter, Items, "violations_total" Some(("code", VIOLATIONS)),
         "Breaches of HTTP by peers.";
+    Http2Connections: Listener Counter, Items, "http2_connections_total" None,
+        "Connections of clients that spoke HTTP/2.";
+    Http2Closures: Listener Counter, Items, "http2_closures_total" Some(("cause", H2_CAUSES)),
+        "HTTP/2 connections closed because the peer broke a rule or spent a budget.";
     LocalReplies: Listener Counter, Items, "local_replies_total" Some(("flag", FLAGS)),
         "Ends that we chose, by response flag.";
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use super::Room;
 use crate::ids::{ExchangeId, WorkerId};
-use crate::snapshot::plan::Address;
+use crate::snapshot::plan::{Address, Http2};
 
 /// An endpoint as it was when its permit was given. Immutable.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Endpoint {
     pub name: String,
     /// Where to dial.
     pub address: Arc<Address>,
+    /// Whether HTTP/2 is spoken to it.
+    pub http2: Http2,
     /// Its authority for `Host`.
     pub authority: String,
     /// Path prefix of the URL, without trailing slash; empty = none.
@@ -27,6 +29,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether TLS is spoken to it.
+    pub fn secure(&self) -> bool {
+        false
+    }
+
     /// The room that its permits belong to; `None` once the pool is gone.
     pub fn room(&self) -> Option<Arc<Room>> {
         self.home.upgrade()

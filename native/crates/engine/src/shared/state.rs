@@ -106,6 +106,7 @@ impl State {
         let face = Arc::new(Endpoint {
             name: plan.name.clone(),
             address: Arc::new(plan.address.clone()),
+            http2: plan.http2,
             authority: plan.authority.clone(),
             path_prefix: plan.path_prefix.clone(),
             slot: slot as u32,

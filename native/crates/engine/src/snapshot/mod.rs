@@ -10,7 +10,7 @@ pub mod route;
 
 use std::sync::Arc;
 
-pub use plan::{Address, Balance, Commit, Dialect, HostPolicy, ListenerKind, Plan};
+pub use plan::{Address, Balance, Commit, Dialect, HostPolicy, Http2, ListenerKind, Plan};
 pub use route::Route;
 
 use crate::clock::MS;

@@ -72,6 +72,9 @@ pub struct ListenerPlan {
     /// Expect a PROXY protocol v1 or v2 header on every connection.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// HTTP/2 is served beside HTTP/1.1: by ALPN on TLS, by prior knowledge in cleartext.
+    #[serde(default = "yes")]
+    pub http2: bool,
     /// A client's FIN after a complete request does not mean that it left.
     #[serde(default)]
     pub half_close: bool,
@@ -186,6 +189,20 @@ pub enum HostPolicy {
     Literal(String),
 }
 
+/// Whether HTTP/2 is spoken to an endpoint.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Http2 {
+    /// On TLS what the handshake agrees on; in cleartext only for gRPC, since today's engines
+    /// speak HTTP/1.1 there.
+    #[default]
+    Auto,
+    /// Always, in cleartext by prior knowledge (`h2c://`).
+    Always,
+    /// Never.
+    Never,
+}
+
 /// One engine.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -203,6 +220,9 @@ pub struct EndpointPlan {
     pub weight: u32,
     /// Requests at a time.
     pub concurrency: u32,
+    /// Whether HTTP/2 is spoken to it.
+    #[serde(default)]
+    pub http2: Http2,
 }
 
 /// The bounded channel in front of a pool.
@@ -289,6 +309,8 @@ pub enum Dialect {
     Anthropic,
     /// `application/problem+json` (RFC 9457).
     Problem,
+    /// A gRPC status in the trailers.
+    Grpc,
 }
 
 /// One rule of routing.

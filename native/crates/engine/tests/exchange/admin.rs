@@ -1,11 +1,11 @@
 //! The admin listener: liveness by the engine itself, everything else by the control plane.
 
-use engine::input::{Closed, Mail};
+use engine::input::{Closed, Drain, Mail};
 use engine::limits::ADMIN_BODY_BYTES_MAX;
 use engine::output::Question;
 use serde_json::json;
 
-use crate::bench::{Bench, body, chat, get, ok, post, status};
+use crate::bench::{Bench, body, chat, field, get, ok, post, status};
 
 fn admin() -> Bench {
     Bench::new(|p| {
@@ -27,9 +27,11 @@ fn liveness_and_readiness_need_nobody() {
     assert_eq!(body(&t.got(client)), "ok\n");
     t.send(client, get("/readyz", ""));
     assert_eq!(status(&t.got(client)), 200);
-    t.mail(Mail::Drain {
+    t.mail(Mail::Drain(Drain {
         deadline_ns: t.now_ns + 1_000_000_000,
-    });
+        idle_ns: 0,
+        admin: false,
+    }));
     t.send(client, get("/readyz", ""));
     assert_eq!(status(&t.got(client)), 503);
     t.send(client, get("/healthz", ""));
@@ -38,6 +40,28 @@ fn liveness_and_readiness_need_nobody() {
     // A drain does not wait for it, and new ones are welcome.
     assert!(t.engine.drained());
     assert!(t.client_of(1, [127, 0, 0, 1]).is_some());
+}
+
+#[test]
+fn a_successor_s_admin_listener_makes_ours_drain_but_not_unready() {
+    let mut t = admin();
+    let (first, second) = (
+        t.client_of(1, [127, 0, 0, 1]).expect("accepted"),
+        t.client_of(1, [127, 0, 0, 1]).expect("accepted"),
+    );
+    t.mail(Mail::Drain(Drain {
+        deadline_ns: t.now_ns + 60_000_000_000,
+        idle_ns: u64::MAX,
+        admin: true,
+    }));
+    assert!(!t.engine.drained());
+    for client in [first, second] {
+        t.send(client, get("/readyz", ""));
+        let answer = t.got(client);
+        assert_eq!(status(&answer), 200);
+        assert_eq!(field(&answer, "connection"), Some("close"));
+    }
+    assert!(t.engine.drained());
 }
 
 #[test]

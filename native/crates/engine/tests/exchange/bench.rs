@@ -253,6 +253,11 @@ impl Bench {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The same as bytes.
+    pub(crate) fn bytes(&mut self, conn: ConnId) -> Vec<u8> {
+        self.outputs.remove(&conn).unwrap_or_default()
+    }
+
     pub(crate) fn ended(&self, conn: ConnId) -> Option<Ended> {
         self.ended.get(&conn).copied()
     }

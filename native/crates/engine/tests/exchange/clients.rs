@@ -1,7 +1,7 @@
 //! Client connections: kept, pipelined, left, upgraded, drained, capped.
 
 use engine::clock::MS;
-use engine::input::{Closed, Mail};
+use engine::input::{Closed, Drain, Mail};
 use engine::limits::PIPELINED_ANSWERS_MAX;
 use serde_json::json;
 
@@ -386,9 +386,12 @@ fn a_drain_ends_idle_connections_finishes_streams_and_cuts_the_rest_between_even
     let b = t.upstream();
     t.send(b, EVENTS);
     t.send(b, chunk("data: one\n\n"));
-    t.mail(Mail::Drain {
+    t.mail(Mail::Drain(Drain {
         deadline_ns: t.now_ns + 5000 * MS,
-    });
+        idle_ns: 0,
+        admin: false,
+    }));
+    t.after_ms(1);
     assert_eq!(t.ended(idle), Some(Ended::Fin));
     assert!(t.client_of(0, [10, 0, 0, 9]).is_none());
     t.send(a, ok("x"));
@@ -405,6 +408,33 @@ fn a_drain_ends_idle_connections_finishes_streams_and_cuts_the_rest_between_even
     assert!(!answer.contains("0\r\n\r\n"), "it does not look whole");
     assert_eq!(t.ended(long), Some(Ended::Fin));
     assert!(t.engine.drained() && t.is_quiet());
+}
+
+#[test]
+fn a_drained_client_is_told_before_it_is_left() {
+    let mut t = Bench::new(|_| {});
+    let (busy, silent, new) = (t.client(), t.client(), t.client());
+    t.send(busy, get("/none", ""));
+    t.send(silent, get("/none", ""));
+    assert_eq!(field(&t.got(busy), "connection"), None);
+    t.mail(Mail::Drain(Drain {
+        deadline_ns: t.now_ns + 60_000 * MS,
+        idle_ns: 500 * MS,
+        admin: false,
+    }));
+    t.after_ms(400);
+    assert_eq!((t.ended(busy), t.ended(silent)), (None, None));
+    // Its request may have crossed our decision: it is answered, and the answer says that the
+    // connection closes.
+    for client in [busy, new] {
+        t.send(client, get("/none", ""));
+        assert_eq!(field(&t.got(client), "connection"), Some("close"));
+        assert_eq!(t.ended(client), Some(Ended::Fin));
+    }
+    assert!(!t.engine.drained());
+    t.after_ms(101);
+    assert_eq!(t.ended(silent), Some(Ended::Fin));
+    assert!(t.engine.drained());
 }
 
 #[test]

@@ -13,6 +13,7 @@ use engine::snapshot::plan::{Address, Balance, ChannelPlan, EjectPlan, EndpointP
 
 fn config(concurrency: &[u32], capacity: u32) -> RoomConfig {
     let endpoint = |(n, &concurrency): (usize, &u32)| EndpointPlan {
+        http2: engine::snapshot::Http2::default(),
         name: format!("http://e{n}"),
         address: Address::Tcp(([127, 0, 0, 1], 80).into()),
         authority: format!("e{n}"),

@@ -28,6 +28,7 @@ pub(crate) fn upstream_of(address: &Address) -> usize {
 
 fn listener(name: &str, kind: ListenerKind) -> ListenerPlan {
     ListenerPlan {
+        http2: true,
         name: name.to_owned(),
         address: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
         kind,
@@ -117,6 +118,7 @@ fn pool(name: &str, mood: &Mood, random: &mut Random) -> PoolPlan {
         .map(|at| {
             let upstream = (first + at) % UPSTREAMS;
             EndpointPlan {
+                http2: engine::snapshot::Http2::default(),
                 name: format!("up{upstream}"),
                 address: Address::Tcp(address(upstream)),
                 authority: format!("up{upstream}"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::clock::{MS, SECOND};
 use engine::ids::{AskId, ConnId};
-use engine::input::{DialError, Mail};
+use engine::input::{DialError, Drain, Mail};
 use engine::random::Random;
 use engine::shared::Shared;
 use engine::snapshot::Snapshot;
@@ -268,10 +268,14 @@ impl World {
             Event::Reload => self.reload(),
             Event::Drain => {
                 self.closing_down = true;
-                let deadline_ns = self.now + self.random.below(3000) * MS;
-                self.trace.line(self.now, || "drain".to_owned());
+                let drain = Drain {
+                    deadline_ns: self.now + self.random.below(3000) * MS,
+                    idle_ns: self.random.below(3) * 500 * MS,
+                    admin: self.random.below(2) == 0,
+                };
+                self.trace.line(self.now, || format!("{drain:?}"));
                 for w in 0..2 {
-                    self.post(w, Inbound::Mail(Mail::Drain { deadline_ns }));
+                    self.post(w, Inbound::Mail(Mail::Drain(drain)));
                 }
             }
             Event::Stop => {

@@ -1,0 +1,361 @@
+//! An upstream's HTTP/2 connections: many attempts on each, found by how many streams they have.
+//!
+//! **Invariant:** a connection that takes no new stream (GOAWAY, ids used up) is not offered, and
+//! closes with its last stream.
+
+use super::H2;
+use super::h2::of_tag;
+use crate::conn::{Conn, Speaks, UpstreamState};
+use crate::engine::Engine;
+use crate::error::{Failure, FailureKind};
+use crate::exchange::{Exchange, Phase, Step};
+use crate::grpc;
+use crate::heads;
+use crate::ids::{ConnId, ExchangeId};
+use crate::input::Closed;
+use crate::limits;
+use crate::metrics::Metric;
+use crate::output::How;
+use crate::shared::{Endpoint, Outcome};
+use crate::snapshot::{Dialect, Http2};
+use crate::timer::TimerKey;
+use wire::h2::{Closing, Config, ErrorCode, Event, Role};
+
+/// The HTTP/2 connections of one worker to one endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    pub(crate) conns: Vec<ConnId>,
+    /// What the last handshake agreed on: `None` before the first.
+    pub(crate) speaks: Option<bool>,
+}
+
+impl Engine {
+    /// Which version the attempt is to be made in. A WebSocket needs a connection of its own, and
+    /// gRPC needs HTTP/2.
+    pub(crate) fn upstream_version(&self, exchange: &Exchange, endpoint: &Endpoint) -> Speaks {
+        match endpoint.http2 {
+            Http2::Never => Speaks::Http1,
+            _ if exchange.head.websocket => Speaks::Http1,
+            Http2::Always => Speaks::Http2,
+            Http2::Auto if endpoint.secure() => {
+                let shard = self.locals.shard(exchange.local, endpoint.slot);
+                match shard.and_then(|shard| shard.speaks) {
+                    Some(true) => Speaks::Http2,
+                    Some(false) => Speaks::Http1,
+                    None => Speaks::Handshake,
+                }
+            }
+            Http2::Auto if exchange.dialect == Dialect::Grpc => Speaks::Http2,
+            Http2::Auto => Speaks::Http1,
+        }
+    }
+
+    /// Gives the attempt a stream on a connection that stands, or a place at one that is dialled.
+    /// `None`: one is to be dialled.
+    pub(crate) fn h2_attach(&mut self, exchange: &mut Exchange, slot: u32) -> Option<Step> {
+        let id = self.h2_shard(exchange.local, slot, exchange.fresh)?;
+        let attempt = exchange.attempt.as_mut()?;
+        let upstream = self.conns.get_mut(id)?.upstream_mut()?;
+        if upstream.endpoint.address != attempt.endpoint.address {
+            // The slot passed to another endpoint in a reload.
+            return None;
+        }
+        attempt.conn = Some(id);
+        attempt.reused = upstream.served > 0;
+        if upstream.state == UpstreamState::Dialing {
+            upstream.waiting.push(exchange.id);
+            exchange.phase = Phase::Dialing;
+            return Some(Step::Wait);
+        }
+        if let Some(cells) = self.locals.endpoint(exchange.local, slot) {
+            cells.inc(Metric::ConnectionReuse);
+        }
+        exchange.phase = Phase::Stream;
+        self.dispatch(exchange);
+        Some(if exchange.phase == Phase::Stream {
+            Step::Next(Phase::Stream)
+        } else {
+            Step::Wait
+        })
+    }
+
+    /// A connection of HTTP/2 to that endpoint with room for one more stream: the one with the
+    /// fewest. `None`: one is to be dialled.
+    pub(crate) fn h2_shard(&self, local: usize, slot: u32, fresh: bool) -> Option<ConnId> {
+        let shard = self.locals.shard(local, slot)?;
+        let mut best: Option<(usize, ConnId)> = None;
+        let mut open = 0;
+        for id in &shard.conns {
+            let Some(conn) = self.conns.get(*id) else {
+                continue;
+            };
+            let streams = match (conn.h2_ref(), conn.upstream()) {
+                (Some(h2), _) if h2.wire.can_open() && !fresh => h2.wire.streams(),
+                (None, Some(upstream)) if upstream.state == UpstreamState::Dialing => {
+                    upstream.waiting.len()
+                }
+                _ => continue,
+            };
+            open += 1;
+            if best.is_none_or(|(least, _)| streams < least) {
+                best = Some((streams, *id));
+            }
+        }
+        let (streams, id) = best?;
+        let full = streams >= limits::H2_UPSTREAM_STREAMS && open < limits::H2_UPSTREAM_CONNECTIONS;
+        (!full).then_some(id)
+    }
+
+    /// A connection to the endpoint stands and speaks HTTP/2: everybody who waits gets a stream.
+    pub(crate) fn h2_connected(&mut self, id: ConnId) -> Vec<ExchangeId> {
+        let now_ns = self.now.mono_ns;
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Vec::new();
+        };
+        let config = Config::default();
+        let out = conn.out.writer(&mut self.spares);
+        let h2 = H2::new(Role::Client, &config, out, now_ns);
+        let Some(upstream) = conn.upstream_mut() else {
+            return Vec::new();
+        };
+        upstream.h2 = Some(Box::new(h2));
+        upstream.reader = None;
+        upstream.state = UpstreamState::Busy;
+        if let Some(cells) = &upstream.cells {
+            cells.inc(Metric::UpstreamHttp2);
+        }
+        let waiting = std::mem::take(&mut upstream.waiting);
+        self.h2_upstream_arm(id);
+        waiting
+    }
+
+    /// Bytes of an upstream that speaks HTTP/2.
+    pub(crate) fn h2_upstream_read(&mut self, id: ConnId, bytes: &[u8]) {
+        let now_ns = self.now.mono_ns;
+        let mut input = bytes;
+        if let Some((h2, _)) = self.conns.get_mut(id).and_then(Conn::h2) {
+            h2.heard_ns = now_ns;
+            h2.wire.begin(now_ns);
+        }
+        loop {
+            let Some(conn) = self.conns.get_mut(id) else {
+                return;
+            };
+            let Some((h2, out)) = conn.h2_writer(&mut self.spares, now_ns) else {
+                return;
+            };
+            match h2.wire.next(&mut input, &mut self.heads, out) {
+                Ok(None) => break,
+                Ok(Some(event)) => self.h2_upstream_event(id, event),
+                Err(closing) => return self.h2_upstream_broken(id, &closing),
+            }
+        }
+        self.h2_settle(id);
+    }
+
+    fn h2_upstream_event(&mut self, id: ConnId, event: Event<'_>) {
+        let (Event::Head { tag, .. }
+        | Event::Interim { tag, .. }
+        | Event::Data { tag, .. }
+        | Event::Trailers { tag, .. }
+        | Event::End { tag, .. }
+        | Event::Reset { tag, .. }) = &event
+        else {
+            return;
+        };
+        let Some(mut exchange) = self.exchanges.take(of_tag(*tag)) else {
+            return;
+        };
+        exchange.marks.last_byte_ns = self.now.mono_ns;
+        if let (Some(attempt), false) = (
+            exchange.attempt.as_mut(),
+            matches!(event, Event::Reset { .. }),
+        ) {
+            attempt.answered = true;
+        }
+        self.h2_response_event(&mut exchange, id, event);
+        self.put_exchange(exchange);
+    }
+
+    fn h2_response_event(&mut self, exchange: &mut Exchange, id: ConnId, event: Event<'_>) {
+        match event {
+            Event::Head { end, .. } => {
+                let mut head = std::mem::take(&mut self.heads.response);
+                self.response_head(exchange, &mut head, id);
+                self.heads.response = head;
+                if end && exchange.dialect == Dialect::Grpc {
+                    // Trailers only: the status is in the head.
+                    let fields = &exchange.response.head.fields;
+                    exchange.tally.outcome = grpc::outcome(fields).unwrap_or(Outcome::Failure);
+                }
+                if end && self.ours(exchange, id) {
+                    self.response_end(exchange);
+                }
+            }
+            Event::Interim { .. } => {
+                let head = std::mem::take(&mut self.heads.response);
+                self.response_interim(exchange, &head);
+                self.heads.response = head;
+            }
+            Event::Data {
+                bytes, credit, end, ..
+            } => {
+                if !bytes.is_empty() {
+                    self.response_data(exchange, bytes);
+                }
+                if !self.ours(exchange, id) {
+                    return;
+                }
+                if end {
+                    return self.response_end(exchange);
+                }
+                exchange.response.credit += credit;
+                if self.client_full(exchange) {
+                    if !exchange.response.upstream_paused {
+                        self.upstream_hold(exchange, id);
+                        self.arm(exchange);
+                    }
+                } else if !exchange.response.upstream_paused {
+                    self.upstream_release(exchange);
+                }
+            }
+            Event::Trailers { fields, .. } => {
+                if wire::hop::accepts_trailers(&exchange.head.fields) {
+                    exchange.response.trailers = heads::trailers(&fields, exchange.dialect);
+                }
+                if exchange.dialect == Dialect::Grpc
+                    && let Some(outcome) = grpc::outcome(&fields)
+                {
+                    exchange.tally.outcome = outcome;
+                }
+                self.response_end(exchange);
+            }
+            Event::End { .. } => self.response_end(exchange),
+            Event::Reset { code, by_us, .. } => {
+                let failure = match by_us {
+                    Some(violation) => {
+                        Failure::new(FailureKind::UpstreamBadResponse, violation.why)
+                    }
+                    None => reset_failure(code),
+                };
+                self.attempt_failed(exchange, failure, Outcome::Failure);
+            }
+            Event::Bad { .. } | Event::Settings | Event::Goaway { .. } => {}
+        }
+    }
+
+    /// Whether the exchange still has its attempt on that connection.
+    fn ours(&self, exchange: &Exchange, id: ConnId) -> bool {
+        !exchange.done
+            && exchange
+                .attempt
+                .as_ref()
+                .is_some_and(|a| a.conn == Some(id))
+    }
+
+    fn h2_upstream_broken(&mut self, id: ConnId, closing: &Closing) {
+        self.upstream_cells(id, |cells| {
+            cells.inc_at(Metric::UpstreamHttp2Closures, closing.cause as usize);
+        });
+        let failure = Failure::new(FailureKind::UpstreamBadResponse, closing.why);
+        self.h2_upstream_cut(id, failure);
+    }
+
+    /// The connection ended under its streams.
+    pub(crate) fn h2_upstream_closed(&mut self, id: ConnId, closed: Closed) {
+        let failure = match closed {
+            Closed::Eof => Failure::new(
+                FailureKind::UpstreamClosed,
+                "the endpoint closed the connection before its response was complete",
+            ),
+            _ => Failure::new(
+                FailureKind::UpstreamReset,
+                "the endpoint reset the connection",
+            ),
+        };
+        self.h2_upstream_cut(id, failure);
+    }
+
+    fn h2_upstream_cut(&mut self, id: ConnId, failure: Failure) {
+        let exchanges = self.h2_exchanges(id);
+        if let Some(upstream) = self.conns.get(id).and_then(Conn::upstream) {
+            let (local, slot) = (upstream.local, upstream.endpoint.slot);
+            // First of all, so that no second attempt is given to it.
+            self.locals.forget(local, slot, id);
+        }
+        for exchange in exchanges {
+            let Some(mut exchange) = self.exchanges.take(exchange) else {
+                continue;
+            };
+            if self.ours(&exchange, id) {
+                self.attempt_failed(&mut exchange, failure, Outcome::Failure);
+            }
+            self.put_exchange(exchange);
+        }
+        self.close(id, How::Flush(Vec::new()));
+    }
+
+    /// A response is complete: its stream is forgotten, the connection goes on.
+    pub(crate) fn h2_keep(&mut self, id: ConnId, stream: u32, request_done: bool) {
+        if let Some((h2, out)) = self.h2_writer(id) {
+            if !request_done {
+                h2.wire.reset(stream, ErrorCode::NoError, out);
+            }
+            h2.wire.forget(stream, out);
+        }
+        if let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) {
+            upstream.served += 1;
+        }
+        self.h2_later(id);
+    }
+
+    fn h2_upstream_arm(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let (Some(h2), Some(upstream)) = (conn.h2_ref(), conn.upstream()) else {
+            return;
+        };
+        let due_ns = if h2.wire.streams() > 0 {
+            Self::h2_probe_due_ns(h2)
+        } else {
+            let idle_ns = self.locals.local(upstream.local).pool.idle_ns;
+            h2.idle_since_ns + idle_ns.max(limits::H2_UPSTREAM_IDLE_NS)
+        };
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.timers.arm(&mut conn.timer, TimerKey::Conn(id), due_ns);
+        }
+    }
+
+    /// An upstream connection's timer fired: is it idle for too long, or too silent?
+    pub(crate) fn h2_upstream_timer(&mut self, id: ConnId) {
+        let now_ns = self.now.mono_ns;
+        let Some(h2) = self.conns.get(id).and_then(Conn::h2_ref) else {
+            return;
+        };
+        if h2.wire.streams() > 0 {
+            if !self.h2_probe(id) {
+                let why = "the endpoint did not answer a PING in time";
+                let failure = Failure::new(FailureKind::UpstreamReset, why);
+                return self.h2_upstream_cut(id, failure);
+            }
+        } else if now_ns >= h2.idle_since_ns + limits::H2_UPSTREAM_IDLE_NS {
+            if let Some((h2, out)) = self.h2_writer(id) {
+                h2.wire.goaway_final(ErrorCode::NoError, out);
+            }
+            return self.close(id, How::Flush(Vec::new()));
+        }
+        self.h2_upstream_arm(id);
+    }
+}
+
+/// What a reset of the upstream means (RFC 9113 §7).
+fn reset_failure(code: u32) -> Failure {
+    if code == ErrorCode::RefusedStream as u32 {
+        return Failure::new(
+            FailureKind::UpstreamRefused,
+            "the endpoint did not process the request",
+        );
+    }
+    Failure::new(FailureKind::UpstreamReset, "the endpoint reset the stream")
+}

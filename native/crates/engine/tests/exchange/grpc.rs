@@ -1,0 +1,177 @@
+//! gRPC through the gateway: trailers, statuses of ours, deadlines, calls that answer early.
+
+use serde_json::json;
+use wire::h2::ErrorCode;
+
+use crate::bench::{Bench, Ended};
+use crate::peer::{Peer, Said, body_of, ended};
+
+const CALL: &[(&str, &str)] = &[
+    (":path", "/inference.GRPCInferenceService/ModelInfer"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+];
+/// A message of three octets.
+const MESSAGE: &[u8] = &[0, 0, 0, 0, 3, 1, 2, 3];
+
+fn bench() -> Bench {
+    Bench::new(|plan| plan["default_pool"] = json!(0))
+}
+
+fn stream_of(said: &[Said]) -> u32 {
+    said.iter()
+        .find_map(|s| match s {
+            Said::Head(id, ..) => Some(*id),
+            _ => None,
+        })
+        .expect("a head")
+}
+
+#[test]
+fn a_call_goes_over_http2_and_its_status_comes_back_in_trailers() {
+    let mut t = bench();
+    let mut client = Peer::client(&mut t);
+    let id = client.head(CALL, false);
+    client.data(id, MESSAGE, true);
+    client.flush(&mut t);
+    let mut upstream = Peer::upstream(&mut t);
+    let said = upstream.hear(&mut t);
+    let call = stream_of(&said);
+    assert!(ended(&said, call) && body_of(&said, call).len() == MESSAGE.len());
+    upstream.answer(call, 200, &[("content-type", "application/grpc")], false);
+    upstream.data(call, MESSAGE, false);
+    upstream.trailers(call, &[("grpc-status", "0"), ("my-metadata", "kept")]);
+    upstream.flush(&mut t);
+    let said = client.hear(&mut t);
+    let last = said.last().expect("an end");
+    assert_eq!(
+        *last,
+        Said::Trailers(id, "grpc-status: 0\nmy-metadata: kept\n".to_owned())
+    );
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn our_own_failures_are_trailers_only() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    let id = client.head(CALL, false);
+    client.flush(&mut t);
+    let said = client.hear(&mut t);
+    let Said::Head(of, code, fields, end) = &said[0] else {
+        panic!("{said:?}")
+    };
+    assert_eq!((*of, code.as_str(), *end), (id, "200", true));
+    assert!(fields.contains("grpc-status: 12\n"), "{fields}");
+    assert!(fields.contains("grpc-message: ") && fields.contains("content-type: application/grpc"));
+}
+
+#[test]
+fn a_failure_behind_whole_messages_is_a_status_and_within_one_a_reset() {
+    for (part, clean) in [(MESSAGE, true), (&MESSAGE[..6], false)] {
+        let mut t = bench();
+        let mut client = Peer::client(&mut t);
+        let id = client.head(CALL, false);
+        client.flush(&mut t);
+        let mut upstream = Peer::upstream(&mut t);
+        let said = upstream.hear(&mut t);
+        let call = stream_of(&said);
+        upstream.answer(call, 200, &[("content-type", "application/grpc")], false);
+        upstream.data(call, part, false);
+        upstream.flush(&mut t);
+        upstream.reset(&mut t, call, ErrorCode::InternalError);
+        let said = client.hear(&mut t);
+        let status = said
+            .iter()
+            .any(|s| matches!(s, Said::Trailers(_, f) if f.contains("grpc-status: 14")));
+        let reset = said
+            .iter()
+            .any(|s| matches!(s, Said::Reset(_, code) if *code == 2));
+        assert_eq!((status, reset), (clean, !clean), "{said:?}");
+        let _ = id;
+    }
+}
+
+#[test]
+fn a_deadline_of_the_client_is_kept() {
+    let mut t = bench();
+    let mut client = Peer::client(&mut t);
+    let mut call = CALL.to_vec();
+    call.push(("grpc-timeout", "500m"));
+    client.head(&call, false);
+    client.flush(&mut t);
+    let mut upstream = Peer::upstream(&mut t);
+    let said = upstream.hear(&mut t);
+    let id = stream_of(&said);
+    t.after_ms(499);
+    assert!(client.hear(&mut t).is_empty());
+    t.after_ms(2);
+    let said = client.hear(&mut t);
+    assert!(matches!(&said[0], Said::Head(_, _, f, true) if f.contains("grpc-status: 4\n")));
+    let said = upstream.hear(&mut t);
+    assert!(
+        said.contains(&Said::Reset(id, ErrorCode::Cancel as u32)),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn messages_flow_both_ways_while_neither_side_has_ended() {
+    let mut t = bench();
+    let mut client = Peer::client(&mut t);
+    let id = client.head(CALL, false);
+    client.flush(&mut t);
+    let mut upstream = Peer::upstream(&mut t);
+    let said = upstream.hear(&mut t);
+    let call = stream_of(&said);
+    upstream.answer(call, 200, &[("content-type", "application/grpc")], false);
+    upstream.flush(&mut t);
+    client.hear(&mut t);
+    for _ in 0..100 {
+        client.data(id, MESSAGE, false);
+        client.flush(&mut t);
+        assert_eq!(body_of(&upstream.hear(&mut t), call).len(), MESSAGE.len());
+        upstream.data(call, MESSAGE, false);
+        upstream.flush(&mut t);
+        assert_eq!(body_of(&client.hear(&mut t), id).len(), MESSAGE.len());
+        // Far slower than a body may come.
+        t.after_ms(5_000);
+        upstream.hear(&mut t);
+        client.hear(&mut t);
+    }
+    assert_eq!(
+        t.shared.held_bytes.held(),
+        0,
+        "nothing is kept of what went by"
+    );
+    upstream.trailers(call, &[("grpc-status", "0")]);
+    upstream.flush(&mut t);
+    let said = client.hear(&mut t);
+    assert!(ended(&said, id));
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn health_is_told_on_the_admin_listener() {
+    let mut t = Bench::new(|plan| plan["listeners"][0]["kind"] = json!("admin"));
+    let mut client = Peer::client(&mut t);
+    let check = [
+        (":path", "/grpc.health.v1.Health/Check"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    for (ready, answer) in [(true, 1), (false, 2)] {
+        t.shared.set_ready(ready);
+        let id = client.head(&check, false);
+        client.data(id, &[0, 0, 0, 0, 0], true);
+        client.flush(&mut t);
+        let said = client.hear(&mut t);
+        let body = body_of(&said, id);
+        assert_eq!(body.as_bytes(), [0, 0, 0, 0, 2, 8, answer]);
+        assert!(
+            said.contains(&Said::Trailers(id, "grpc-status: 0\n".to_owned())),
+            "{said:?}"
+        );
+    }
+    assert_eq!(t.ended(client.conn), None::<Ended>);
+}

@@ -1,0 +1,374 @@
+//! HTTP/2 on either side: streams are exchanges, and what concerns the connection stays there.
+
+use engine::clock::SECOND;
+use engine::input::{Closed, Drain, Mail};
+use serde_json::{Value, json};
+use wire::h2::ErrorCode;
+
+use crate::bench::{Bench, EVENTS, Ended, chunk, ok, status};
+use crate::peer::{Peer, Said, body_of, ended};
+
+const CHAT: &[(&str, &str)] = &[("content-type", "application/json")];
+const ASK: &str = r#"{"model":"llama-3","stream":true}"#;
+
+/// Every endpoint speaks HTTP/2 by prior knowledge.
+fn h2c(plan: &mut Value) {
+    for pool in plan["pools"].as_array_mut().expect("pools") {
+        for endpoint in pool["endpoints"].as_array_mut().expect("endpoints") {
+            endpoint["http2"] = json!("always");
+        }
+    }
+}
+
+fn head_of(said: &[Said]) -> (u32, String, String) {
+    said.iter()
+        .find_map(|s| match s {
+            Said::Head(id, first, fields, _) => Some((*id, first.clone(), fields.clone())),
+            _ => None,
+        })
+        .unwrap_or_else(|| panic!("no head: {said:?}"))
+}
+
+#[test]
+fn a_stream_of_events_becomes_frames_of_one_stream() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    let id = client.ask(&mut t, CHAT, ASK);
+    let upstream = t.upstream();
+    let request = t.got(upstream);
+    assert!(
+        request.starts_with("POST /v1/chat/completions HTTP/1.1\r\nhost: "),
+        "{request}"
+    );
+    assert!(request.contains("via: 2 gate\r\n") && request.ends_with(ASK) || request.contains(ASK));
+    t.send(
+        upstream,
+        EVENTS.to_owned() + &chunk("data: one\n\ndata: tw"),
+    );
+    let said = client.hear(&mut t);
+    let (of, code, fields) = head_of(&said);
+    assert_eq!((of, code.as_str()), (id, "200"));
+    assert!(
+        !fields.contains("transfer-encoding") && !fields.contains("connection"),
+        "{fields}"
+    );
+    assert!(fields.contains("via: 1.1 gate\n") && fields.contains("x-request-id: "));
+    assert_eq!(body_of(&said, id), "data: one\n\n");
+    t.send(upstream, chunk("o\n\n") + "0\r\n\r\n");
+    let said = client.hear(&mut t);
+    assert_eq!(body_of(&said, id), "data: two\n\n");
+    assert!(ended(&said, id));
+    let record = t.record();
+    assert_eq!((record.status, record.tokens), (200, 2));
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn a_connection_of_http1_on_the_same_port_is_not_disturbed() {
+    let mut t = Bench::new(|_| {});
+    let client = t.client();
+    for piece in ["PR", "OPFIND / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        t.send(client, piece);
+    }
+    assert_eq!(status(&t.got(client)), 405);
+}
+
+#[test]
+fn a_preface_in_pieces_is_still_a_preface() {
+    let mut t = Bench::new(|_| {});
+    let client = t.client();
+    for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" {
+        assert!(t.bytes(client).is_empty());
+        t.send(client, [*byte]);
+    }
+    // SETTINGS of ours: length, then type 4 on stream 0.
+    let bytes = t.bytes(client);
+    assert_eq!((bytes[3], &bytes[5..9]), (4, &[0, 0, 0, 0][..]));
+}
+
+#[test]
+fn one_who_stops_reading_does_not_stop_its_sibling() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    client.reads = false;
+    let slow = client.ask(&mut t, CHAT, ASK);
+    let first = t.upstream();
+    let quick = client.ask(&mut t, CHAT, ASK);
+    let second = t.upstream();
+    let event = format!("data: {}\n\n", "x".repeat(8000));
+    t.send(first, EVENTS);
+    t.send(second, EVENTS);
+    for _ in 0..30 {
+        t.send(first, chunk(&event));
+        client.hear(&mut t);
+        if t.paused.contains(&first) {
+            break;
+        }
+    }
+    assert!(t.paused.contains(&first), "its upstream is stopped");
+    assert!(!t.paused.contains(&second));
+    t.send(second, chunk("data: hello\n\n"));
+    let said = client.hear(&mut t);
+    assert_eq!(body_of(&said, quick), "data: hello\n\n");
+    // It reads again: what waited comes, and its upstream goes on.
+    client.wire.consumed(slow, 65_000, &mut Vec::new());
+    let mut window = vec![0, 0, 4, 8, 0];
+    window.extend_from_slice(&slow.to_be_bytes());
+    window.extend_from_slice(&1_000_000_u32.to_be_bytes());
+    client.raw(&mut t, &window);
+    assert!(!t.paused.contains(&first));
+}
+
+#[test]
+fn a_client_that_cancels_cancels_its_upstream_in_the_same_turn() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    let gone = client.ask(&mut t, CHAT, ASK);
+    let first = t.upstream();
+    let stays = client.ask(&mut t, CHAT, ASK);
+    let second = t.upstream();
+    client.reset(&mut t, gone, ErrorCode::Cancel);
+    assert_eq!(t.ended(first), Some(Ended::Now));
+    assert_eq!(t.record().flag, "CG");
+    t.send(second, ok("fine"));
+    let said = client.hear(&mut t);
+    assert_eq!(body_of(&said, stays), "fine");
+    // The connection ends: so does everything on it.
+    client.ask(&mut t, CHAT, ASK);
+    t.close(client.conn, Closed::Eof);
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn a_stream_that_is_cut_ends_in_an_error_event_and_a_reset() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    let id = client.ask(&mut t, CHAT, ASK);
+    let upstream = t.upstream();
+    t.send(
+        upstream,
+        EVENTS.to_owned() + &chunk("data: one\n\ndata: tw"),
+    );
+    t.close(upstream, Closed::Reset);
+    let said = client.hear(&mut t);
+    let text = body_of(&said, id);
+    assert!(text.starts_with("data: one\n\ndata: {\"error\""), "{text}");
+    assert!(!ended(&said, id));
+    assert_eq!(
+        said.last(),
+        Some(&Said::Reset(id, ErrorCode::InternalError as u32))
+    );
+    assert!(t.is_quiet());
+    // The connection lives.
+    client.ask(&mut t, CHAT, ASK);
+    assert!(t.dial().is_some());
+}
+
+#[test]
+fn an_answer_before_the_body_is_whole_and_asks_for_no_more() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    let id = client.head(
+        &[(":path", "/nowhere"), ("content-type", "text/plain")],
+        false,
+    );
+    client.flush(&mut t);
+    let said = client.hear(&mut t);
+    assert_eq!(head_of(&said).1, "404");
+    assert!(ended(&said, id));
+    assert_eq!(
+        said.last(),
+        Some(&Said::Reset(id, ErrorCode::NoError as u32))
+    );
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn a_malformed_request_is_reset_and_recorded() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    let id = client.head(&[(":path", "/v1/models"), ("connection", "close")], true);
+    client.flush(&mut t);
+    let said = client.hear(&mut t);
+    assert_eq!(said, [Said::Reset(id, ErrorCode::ProtocolError as u32)]);
+    assert_eq!(t.record().flag, "BR");
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn exchanges_share_a_connection_to_an_upstream_that_speaks_http2() {
+    let mut t = Bench::new(h2c);
+    let client = t.client();
+    t.send(client, crate::bench::stream());
+    let other = t.client();
+    let (conn, port) = t.dial().expect("a dial");
+    t.mail_connected(conn);
+    let _ = (other, port);
+    let said = {
+        let mut upstream = Peer::upstream_of(&mut t, conn);
+        let said = upstream.hear(&mut t);
+        let (id, line, fields) = head_of(&said);
+        assert_eq!(line, "POST /v1/chat/completions");
+        assert!(
+            fields.contains("via: 1.1 gate\n") && !fields.contains("\nhost: "),
+            "{fields}"
+        );
+        assert!(ended(&said, id));
+        upstream.answer(id, 200, &[("content-type", "text/event-stream")], false);
+        upstream.data(id, b"data: one\n\n", false);
+        upstream.data(id, b"data: [DONE]\n\n", true);
+        upstream.flush(&mut t);
+        said
+    };
+    assert!(!said.is_empty());
+    let answer = t.got(client);
+    assert_eq!(status(&answer), 200);
+    assert!(answer.ends_with("0\r\n\r\n"), "{answer}");
+    // The next request finds the connection.
+    t.send(client, crate::bench::stream());
+    assert!(t.dial().is_none() || t.ended(conn).is_none());
+    let _ = t.record();
+}
+
+#[test]
+fn what_was_not_processed_is_tried_again_whatever_it_is() {
+    let mut t = Bench::new(h2c);
+    let client = t.client();
+    let body = r#"{"model":"llama-3"}"#;
+    t.send(client, crate::bench::post("/v1/files", "", body));
+    let mut first = Peer::upstream(&mut t);
+    let said = first.hear(&mut t);
+    let (id, ..) = head_of(&said);
+    first.reset(&mut t, id, ErrorCode::RefusedStream);
+    let mut second = Peer::upstream(&mut t);
+    let said = second.hear(&mut t);
+    let (id, ..) = head_of(&said);
+    assert_eq!(body_of(&said, id), body);
+    second.answer(id, 200, &[("content-length", "2")], false);
+    second.data(id, b"ok", true);
+    second.flush(&mut t);
+    assert_eq!(status(&t.got(client)), 200);
+}
+
+#[test]
+fn an_upstream_that_says_goodbye_gets_no_new_stream_and_finishes_the_old() {
+    let mut t = Bench::new(h2c);
+    let client = t.client();
+    t.send(client, crate::bench::stream());
+    let mut upstream = Peer::upstream(&mut t);
+    let said = upstream.hear(&mut t);
+    let (id, ..) = head_of(&said);
+    upstream.goaway(&mut t);
+    let late = t.client();
+    t.send(late, crate::bench::stream());
+    assert!(t.dial().is_some(), "another connection");
+    upstream.answer(id, 200, &[("content-type", "text/event-stream")], false);
+    upstream.data(id, b"data: [DONE]\n\n", true);
+    upstream.flush(&mut t);
+    assert!(t.got(client).ends_with("0\r\n\r\n"));
+    assert_eq!(t.ended(upstream.conn), Some(Ended::Fin));
+}
+
+#[test]
+fn a_slow_client_stops_one_stream_of_the_upstream_not_its_connection() {
+    let mut t = Bench::new(h2c);
+    let client = t.client();
+    t.send(client, crate::bench::stream());
+    let mut upstream = Peer::upstream(&mut t);
+    let said = upstream.hear(&mut t);
+    let (id, ..) = head_of(&said);
+    upstream.answer(id, 200, &[("content-type", "text/event-stream")], false);
+    t.block(client, true);
+    let event = format!("data: {}\n\n", "x".repeat(8000));
+    for _ in 0..40 {
+        upstream.data(id, event.as_bytes(), false);
+        upstream.flush(&mut t);
+        upstream.hear(&mut t);
+    }
+    let held = upstream.wire.queued(id);
+    assert!(held > 100_000, "the window is shut: {held}");
+    assert!(t.paused.is_empty(), "the socket is not");
+    t.block(client, false);
+    for _ in 0..40 {
+        upstream.hear(&mut t);
+        upstream.flush(&mut t);
+    }
+    assert_eq!(upstream.wire.queued(id), 0);
+}
+
+#[test]
+fn a_drain_says_goodbye_and_lets_streams_finish() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    let id = client.ask(&mut t, CHAT, ASK);
+    let upstream = t.upstream();
+    t.mail(Mail::Drain(Drain {
+        deadline_ns: t.now_ns + 100 * SECOND,
+        idle_ns: SECOND,
+        admin: false,
+    }));
+    let said = client.hear(&mut t);
+    assert!(
+        said.iter().any(|s| matches!(s, Said::Goaway(_))),
+        "{said:?}"
+    );
+    t.send(upstream, ok("whole"));
+    let said = client.hear(&mut t);
+    assert_eq!(body_of(&said, id), "whole");
+    assert!(ended(&said, id));
+    assert_eq!(t.ended(client.conn), Some(Ended::Fin));
+}
+
+#[test]
+fn an_idle_connection_ends_in_order_and_a_silent_one_with_streams_is_asked() {
+    let mut t = Bench::new(|plan| plan["pools"][0]["timeouts"]["first_token_ms"] = json!(0));
+    let client = Peer::client(&mut t);
+    t.after_ms(61_000);
+    assert_eq!(t.ended(client.conn), Some(Ended::Fin));
+    let mut client = Peer::client(&mut t);
+    client.ask(&mut t, CHAT, ASK);
+    let _upstream = t.upstream();
+    t.after_ms(31_000);
+    let ping = t.bytes(client.conn);
+    assert_eq!(ping.get(3), Some(&6), "a PING: {ping:?}");
+    t.after_ms(16_000);
+    assert_eq!(t.ended(client.conn), Some(Ended::Now));
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn a_websocket_over_a_stream_reaches_an_engine_of_http1() {
+    let mut t = Bench::new(|plan| plan["default_pool"] = json!(0));
+    let mut client = Peer::client(&mut t);
+    let id = client.head(
+        &[
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":path", "/v1/realtime"),
+            ("sec-websocket-version", "13"),
+        ],
+        false,
+    );
+    client.data(id, b"early", false);
+    client.flush(&mut t);
+    let upstream = t.upstream();
+    let request = t.got(upstream);
+    assert!(
+        request.starts_with("GET /v1/realtime HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert!(request.contains("upgrade: websocket\r\n") && request.contains("sec-websocket-key: "));
+    assert!(!request.contains("early"), "no byte before the agreement");
+    t.send(
+        upstream,
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhi",
+    );
+    assert_eq!(t.got(upstream), "early");
+    let said = client.hear(&mut t);
+    assert_eq!(head_of(&said).1, "200");
+    assert_eq!(body_of(&said, id), "hi");
+    client.data(id, b"more", true);
+    client.flush(&mut t);
+    assert!(t.got(upstream).starts_with("more"));
+    assert!(t.is_quiet());
+}
