@@ -86,6 +86,7 @@ def test_everything() -> None:
         "trusted_peers": ["10.0.0.0/8"],
         "trust_unix": True,
         "proxy_protocol": True,
+        "http2": True,
         "half_close": True,
         "cors": {
             "origins": ["https://app.example"],
@@ -116,6 +117,7 @@ def test_every_key_of_a_pool() -> None:
             "path_prefix": "/base",
             "weight": 1,
             "concurrency": 4,
+            "http2": "auto",
         },
         {
             "name": "http://[2001:db8::1]",
@@ -124,6 +126,7 @@ def test_every_key_of_a_pool() -> None:
             "path_prefix": "",
             "weight": 1,
             "concurrency": 9,
+            "http2": "auto",
         },
         {
             "name": "unix:/run/engine.sock",
@@ -132,6 +135,7 @@ def test_every_key_of_a_pool() -> None:
             "path_prefix": "",
             "weight": 1,
             "concurrency": 9,
+            "http2": "auto",
         },
     ]
     assert a["headers"] == {

@@ -39,7 +39,7 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
         (GOOD + "wrokers: 2\n", "f.yaml:2: wrokers: unknown key; did you mean workers?"),
         (
             GOOD + "drain: {x: 1}\n",
-            "f.yaml:2: drain.x: unknown key; allowed: delay, deadline",
+            "f.yaml:2: drain.x: unknown key; allowed: delay, deadline, idle",
         ),
         (GOOD + "via: a\nvia: b\n", "f.yaml:3: via: repeated key; first written on line 2"),
         (
@@ -205,16 +205,19 @@ def test_one(text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("ftp://x", "unsupported scheme; allowed: http, unix"),
+        ("ftp://x", "unsupported scheme; allowed: http, h2c, unix"),
         ("x:80", "not a URL; write http://HOST:PORT or unix:/path.sock"),
         (
             "https://x",
             (
-                "scheme https is not supported yet: TLS comes in a later version; put a TLS "
+                "scheme https is not supported: TLS comes in a later version; put a TLS "
                 "proxy before it or use http"
             ),
         ),
-        ("h2c://x", "scheme h2c is not supported yet: HTTP/2 comes in a later version; use http"),
+        (
+            "grpc://x",
+            "scheme grpc is not supported: write h2c; calls are told by their content-type",
+        ),
         ("http://u:p@x", "credentials do not belong in a URL; use credentials of the pool"),
         ("http://x/?a", "a query or fragment has no place in an endpoint's URL"),
         ("http://", "the host is missing"),

@@ -22,9 +22,8 @@ _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
 _LATER = {
     "https": "TLS comes in a later version; put a TLS proxy before it or use http",
-    "h2c": "HTTP/2 comes in a later version; use http",
-    "grpc": "gRPC comes in a later version; use http",
-    "grpcs": "gRPC comes in a later version; use http",
+    "grpc": "write h2c; calls are told by their content-type",
+    "grpcs": "write https; calls are told by their content-type",
 }
 
 
@@ -36,6 +35,8 @@ class Place:
     port: int = 0
     unix: str = ""
     prefix: str = ""
+    # HTTP/2 by prior knowledge (RFC 9113 §3.3): written as h2c://.
+    http2: bool = False
 
     @property
     def authority(self) -> str:
@@ -73,7 +74,7 @@ def parse_listen(text: str) -> Place:
 
 
 def parse_url(text: str) -> Place:
-    """Read `http://HOST[:PORT][/prefix]` or `unix:/path.sock`.
+    """Read `http://HOST[:PORT][/prefix]`, `h2c://HOST[:PORT][/prefix]` or `unix:/path.sock`.
 
     Raises:
         ValueError: with what is allowed.
@@ -85,10 +86,10 @@ def parse_url(text: str) -> Place:
         msg = "not a URL; write http://HOST:PORT or unix:/path.sock"
         raise ValueError(msg)
     if scheme.lower() in _LATER:
-        msg = f"scheme {scheme} is not supported yet: {_LATER[scheme.lower()]}"
+        msg = f"scheme {scheme} is not supported: {_LATER[scheme.lower()]}"
         raise ValueError(msg)
-    if scheme.lower() != "http":
-        msg = "unsupported scheme; allowed: http, unix"
+    if scheme.lower() not in ("http", "h2c"):
+        msg = "unsupported scheme; allowed: http, h2c, unix"
         raise ValueError(msg)
     if "?" in rest or "#" in rest:
         msg = "a query or fragment has no place in an endpoint's URL"
@@ -105,7 +106,8 @@ def parse_url(text: str) -> Place:
     if not _PREFIX.fullmatch(prefix):
         msg = f'the path "{prefix}" has empty segments or characters that must be percent-encoded'
         raise ValueError(msg)
-    return Place(host=host, port=80 if port is None else port, prefix=prefix)
+    http2 = scheme.lower() == "h2c"
+    return Place(host=host, port=80 if port is None else port, prefix=prefix, http2=http2)
 
 
 def resolve(place: Place, look_up: Resolve) -> str | None:

@@ -128,6 +128,7 @@ class _Compiler:
             "trusted_peers": [peer for peer in listener.trusted_peers if peer != "unix"],
             "trust_unix": "unix" in listener.trusted_peers,
             "proxy_protocol": listener.proxy_protocol,
+            "http2": listener.http2,
             "half_close": listener.half_close == "allow",
             "cors": None
             if cors is None
@@ -203,6 +204,7 @@ class _Compiler:
                     "path_prefix": place.prefix,
                     "weight": 1 if equal else endpoint.weight,
                     "concurrency": endpoint.concurrency or pool.concurrency,
+                    "http2": endpoint.http2 or ("always" if place.http2 else pool.http2),
                 }
             )
         return endpoints

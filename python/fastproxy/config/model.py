@@ -35,6 +35,7 @@ __all__ = [
     "Retry",
     "Route",
     "Timeouts",
+    "Upgrade",
 ]
 
 
@@ -88,6 +89,7 @@ class Listener(Model, frozen=True):
     proxy_protocol: Annotated[
         bool, doc("Every connection begins with a PROXY protocol v1 or v2 header.")
     ] = False
+    http2: Annotated[bool, doc("HTTP/2 is served on the same port as HTTP/1.1.")] = True
     half_close: Annotated[
         Literal["gone", "allow"],
         doc("What a client's FIN after a complete request means: it left, or it still listens."),
@@ -121,7 +123,11 @@ class Endpoint(Model, frozen=True):
 
     shorthand = "url"
 
-    url: Annotated[str, doc("http://HOST:PORT[/prefix] or unix:/path.sock.")]
+    url: Annotated[str, doc("http://HOST:PORT[/prefix], h2c://HOST:PORT or unix:/path.sock.")]
+    http2: Annotated[
+        Literal["auto", "always", "never"] | None,
+        doc("Whether HTTP/2 is spoken to it; else the pool's. h2c:// means always."),
+    ] = None
     weight: Annotated[int, doc("Relative share.", ge=1, le=1_000_000)] = 1
     concurrency: Annotated[
         Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None,
@@ -229,6 +235,10 @@ class Pool(Model, frozen=True):
         str, doc("What the endpoints see as Host: `endpoint`, `client`, or this name.")
     ] = "endpoint"
     strip_prefix: Annotated[str, doc("Path prefix removed before forwarding, as /llama.")] = ""
+    http2: Annotated[
+        Literal["auto", "always", "never"],
+        doc("Whether HTTP/2 is spoken: auto is what TLS agrees on, and in cleartext gRPC only."),
+    ] = "auto"
     concurrency: Annotated[
         int, doc("Requests at a time on each endpoint that says nothing else.", ge=1, le=1_000_000)
     ] = 256
@@ -299,6 +309,20 @@ class Drain(Model, frozen=True):
     deadline: Annotated[Duration, doc("For what still runs; then streams are cut.")] = Duration(
         30_000
     )
+    idle: Annotated[
+        Duration, doc("Silence after which a kept connection closes; until then it is served.")
+    ] = Duration(1_000)
+
+
+class Upgrade(Model, frozen=True):
+    """How a new process takes over from this one without a gap."""
+
+    shorthand = "socket"
+
+    socket: Annotated[str, doc("Unix socket where a successor asks: /path.sock, or auto.")] = "auto"
+    deadline: Annotated[
+        Duration, doc("For what still runs after the hand-over; then streams are cut.")
+    ] = Duration(3_600_000)
 
 
 class Limits(Model, frozen=True):
@@ -337,5 +361,6 @@ class Config(Model, frozen=True, kw_only=True):
     ] = None
     access_log: Annotated[AccessLog | None, doc("The access log; off when left out.")] = None
     drain: Annotated[Drain, doc("How the proxy ends.")] = Drain()
+    upgrade: Annotated[Upgrade | None, doc("How a new process takes over; or off.")] = Upgrade()
     limits: Annotated[Limits, doc("Bounds of the whole process.")] = Limits()
     via: Annotated[str, doc("Name in the Via header.")] = "fastproxy"
