@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use reactor::process::Pid;
 use reactor::recorder::{Opened, Target};
+use reactor::tls::{Keyring, Tickets};
 use reactor::{Inline, Options, Proxy, clock, worker_ids};
 
 use crate::ask::Ask;
@@ -29,6 +30,7 @@ const STOP: Duration = Duration::from_secs(5);
 struct Current {
     plan: Plan,
     snapshot: Arc<Snapshot>,
+    keyring: Keyring,
 }
 
 /// The data plane: listeners, workers, recorder.
@@ -38,6 +40,7 @@ pub(crate) struct Core {
     workers: u16,
     seed: u64,
     shared: Arc<Shared>,
+    tickets: Arc<Tickets>,
     current: Mutex<Current>,
     host: Mutex<Option<Arc<Proxy>>>,
     inline: Mutex<Option<Inline<Engine>>>,
@@ -67,6 +70,7 @@ impl Core {
         let generation = current.snapshot.generation + 1;
         // What can fail comes first; `commit` runs once the listeners are bound.
         let prepared = Snapshot::prepare(&plan).map_err(plan_error)?;
+        let keyring = Keyring::load(&plan, &self.tickets, &current.keyring).map_err(plan_error)?;
         let log = (plan.access_log != current.plan.access_log)
             .then(|| Opened::new(plan.access_log.as_deref().map(Target::parse)))
             .transpose()
@@ -77,11 +81,18 @@ impl Core {
             snapshot = Arc::new(prepared.commit(&self.shared, workers, generation, now_ns));
             Arc::clone(&snapshot)
         };
-        proxy.apply(&plan.listeners, commit).map_err(start_error)?;
+        proxy
+            .apply(&plan.listeners, keyring.clone(), commit)
+            .map_err(start_error)?;
         if let Some(opened) = log {
             proxy.set_log(opened);
         }
-        *current = Current { plan, snapshot };
+        self.shared.set_certificates(keyring.certificates());
+        *current = Current {
+            plan,
+            snapshot,
+            keyring,
+        };
         self.shared.set_generation(generation);
         self.shared.prune_rooms();
         Ok(generation)
@@ -106,12 +117,21 @@ impl Core {
                 .map(Arc::new)
                 .map_err(plan_error)?;
             shared.set_generation(1);
+            let tickets = Arc::new(Tickets::new());
+            let keyring =
+                Keyring::load(&plan, &tickets, &Keyring::default()).map_err(plan_error)?;
+            shared.set_certificates(keyring.certificates());
             Ok(Self {
                 pid: Pid::this(),
                 workers,
                 seed,
                 shared,
-                current: Mutex::new(Current { plan, snapshot }),
+                tickets,
+                current: Mutex::new(Current {
+                    plan,
+                    snapshot,
+                    keyring,
+                }),
                 host: Mutex::new(None),
                 inline: Mutex::new(None),
             })
@@ -131,6 +151,7 @@ impl Core {
             let options = Options {
                 workers: self.workers,
                 seed: self.seed,
+                tls: current.keyring.clone(),
                 ..Options::default()
             };
             let (shared, snapshot) = (Arc::clone(&self.shared), Arc::clone(&current.snapshot));
@@ -290,6 +311,20 @@ impl Core {
             let snapshot = Arc::clone(&lock(&self.current).snapshot);
             let answer = explain::explain(&snapshot, request, clock::mono_ns());
             Ok(PyBytes::new(py, &answer.map_err(value_error)?))
+        })
+    }
+
+    fn export_ticket_keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        guarded(|| {
+            self.check()?;
+            Ok(PyBytes::new(py, &self.tickets.export()))
+        })
+    }
+
+    fn import_ticket_keys(&self, exported: &[u8]) -> PyResult<()> {
+        guarded(|| {
+            self.check()?;
+            self.tickets.import(exported).map_err(value_error)
         })
     }
 

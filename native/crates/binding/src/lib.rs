@@ -9,6 +9,7 @@ mod core;
 mod explain;
 mod guard;
 mod primitives;
+mod tls;
 mod view;
 
 use pyo3::prelude::*;
@@ -29,6 +30,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<bench_api::Relay>()?;
     module.add_function(wrap_pyfunction!(core::raise_nofile_limit, module)?)?;
     module.add_function(wrap_pyfunction!(core::usable_cpus, module)?)?;
+    module.add_function(wrap_pyfunction!(tls::check_bundle, module)?)?;
+    module.add_function(wrap_pyfunction!(tls::check_certificate, module)?)?;
     module.add_function(wrap_pyfunction!(primitives::parse_request_head, module)?)?;
     module.add_function(wrap_pyfunction!(bench_api::bench_run, module)?)?;
     module.add_function(wrap_pyfunction!(bench_api::bench_text, module)?)?;

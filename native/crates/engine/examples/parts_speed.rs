@@ -43,6 +43,7 @@ fn config(balance: Balance, endpoints: usize, concurrency: u32) -> RoomConfig {
         path_prefix: String::new(),
         weight: 1 + n as u32 % 3,
         concurrency,
+        tls: None,
     };
     RoomConfig {
         balance,

@@ -10,6 +10,7 @@ use crate::buffer::{Queue, Spares, Stash};
 use crate::ids::ExchangeId;
 use crate::metrics::Cells;
 use crate::peer::H2;
+use crate::secure::Secured;
 use crate::shared::Endpoint;
 use crate::snapshot::Listener;
 use crate::timer::TimerSlot;
@@ -72,6 +73,10 @@ pub(crate) struct Client {
     /// Source counted for the per-source cap.
     pub(crate) source: Option<IpAddr>,
     pub(crate) trusted: bool,
+    /// The listener speaks TLS, and the handshake is not complete.
+    pub(crate) handshaking: bool,
+    /// The handshake's outcome; `None` = cleartext, or not complete.
+    pub(crate) secured: Option<Box<Secured>>,
     pub(crate) mode: ClientMode,
     /// Taken for the length of one parse.
     pub(crate) reader: Option<Box<RequestReader>>,

@@ -122,6 +122,7 @@ impl Engine {
     pub fn handle(&mut self, input: Input<'_>) {
         match input {
             Input::Read(conn, bytes) => self.read(conn, bytes),
+            Input::Secured(conn, secured) => self.secured(conn, secured),
             Input::Closed(conn, closed) => self.closed(conn, closed),
             Input::Connected(conn, result) => self.connected(conn, result),
             Input::Mail(mail) => self.mail(mail),

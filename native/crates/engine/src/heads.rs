@@ -115,7 +115,10 @@ fn forwarding(out: &mut impl Sink, exchange: &Exchange, via: &[u8]) {
     let known = |name: Name| exchange.trusted.then(|| fields.find(name)).flatten();
     via_line(out, fields, exchange.head.version, via);
     forwarded_for(out, exchange);
-    let proto = known(Name::XForwardedProto).unwrap_or(b"http");
+    let proto = known(Name::XForwardedProto).unwrap_or(match exchange.tls {
+        Some(_) => b"https",
+        None => b"http",
+    });
     out.known(Name::XForwardedProto, proto);
     let host = known(Name::XForwardedHost).unwrap_or(exchange.head.authority());
     if !host.is_empty() {

@@ -7,16 +7,21 @@ use std::sync::Arc;
 use crate::ids::{AskId, ConnId, ExchangeId, ListenerId};
 use crate::snapshot::Snapshot;
 
+pub use crate::secure::{Alpn, Connected, Secured, TlsFault, TlsVersion};
+
 /// One thing that happened. Handed to `Engine::handle` between `begin` and `end` of a turn.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// Bytes arrived. The engine takes all of them before it returns: what it cannot use yet it
     /// copies (at most one read's worth) and asks for a pause.
     Read(ConnId, &'a [u8]),
+    /// A client's TLS handshake is complete: said once, before its first `Read`, and only on
+    /// listeners with TLS. A PROXY protocol header comes before it, as a `Read` of its own.
+    Secured(ConnId, Box<Secured>),
     /// The peer closed its sending side, or the connection died.
     Closed(ConnId, Closed),
-    /// The outcome of a `Output::Dial`. After an error the id is gone.
-    Connected(ConnId, Result<(), DialError>),
+    /// The outcome of a `Output::Dial`, handshake included. After an error the id is gone.
+    Connected(ConnId, Result<Connected, DialError>),
     /// A message of another worker, of the control plane, or of this worker to itself.
     Mail(Mail),
     /// The time may have come for something: handled at every `end`, too.
@@ -30,6 +35,11 @@ pub enum Closed {
     Eof,
     /// RST or any other socket error: both sides are gone.
     Reset,
+    /// FIN without TLS's own end (`close_notify`, RFC 8446 §6.1): bytes may have been cut off by
+    /// somebody on the way. The writing side may still be open.
+    Truncated,
+    /// A client's handshake failed, or a record of a peer was not good: both sides are gone.
+    Tls(TlsFault),
     /// Unacknowledged data or keep-alive probes timed out (`ETIMEDOUT`): both sides are gone.
     TimedOut,
 }
@@ -45,6 +55,8 @@ pub enum DialError {
     TimedOut,
     /// This process has no file descriptor or port left.
     Exhausted,
+    /// The TLS handshake failed. The text says why and what to do, as a clause for the log.
+    Tls(&'static str),
 }
 
 /// A socket that a listener accepted.

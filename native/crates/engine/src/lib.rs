@@ -28,6 +28,7 @@ pub mod output;
 mod peer;
 pub mod random;
 pub mod scan;
+mod secure;
 pub mod select;
 pub mod shared;
 pub mod snapshot;
@@ -36,3 +37,4 @@ pub mod timer;
 mod upstreams;
 
 pub use engine::{Engine, Options};
+pub use secure::proxy_header;

@@ -6,6 +6,7 @@ use crate::exchange::log::Record;
 use crate::ids::{AskId, ConnId, WorkerId};
 use crate::input::Mail;
 use crate::snapshot::Address;
+use crate::snapshot::plan::ClientTlsPlan;
 
 /// One thing for the driver to do.
 #[derive(Debug)]
@@ -17,8 +18,9 @@ pub enum Output {
     PauseRead(ConnId),
     /// Read again; if readiness was remembered, read without waiting for the poller.
     ResumeRead(ConnId),
-    /// Connect; answer with `Input::Connected`. The engine's own timer bounds it.
-    Dial(ConnId, Arc<Address>),
+    /// Connect, and shake hands where the endpoint wants TLS; answer with `Input::Connected`. The
+    /// engine's own timer bounds it.
+    Dial(ConnId, Dial),
     /// The id is gone after this.
     Close(ConnId, How),
     /// Deliver to that worker (never this one).
@@ -29,6 +31,15 @@ pub enum Output {
     Record(Box<Record>),
     /// Nothing more to do. Call again no later than this monotonic nanosecond, if any.
     Wait(Option<u64>),
+}
+
+/// Where to connect to, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// The endpoint's address.
+    pub address: Arc<Address>,
+    /// What the connection is secured with; `None` = cleartext.
+    pub tls: Option<Arc<ClientTlsPlan>>,
 }
 
 /// How a connection ends.

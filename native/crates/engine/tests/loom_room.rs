@@ -29,6 +29,7 @@ fn room() -> Arc<Room> {
             path_prefix: String::new(),
             weight: 1,
             concurrency: 1,
+            tls: None,
         }],
         channel: ChannelPlan {
             capacity: 4,

@@ -39,6 +39,7 @@ impl Pool {
                 path_prefix: String::new(),
                 weight: 1,
                 concurrency: self.concurrency,
+                tls: None,
             }],
             channel: ChannelPlan {
                 capacity: self.capacity,

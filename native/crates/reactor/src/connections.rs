@@ -8,10 +8,12 @@
 use std::collections::VecDeque;
 
 use engine::ids::ConnId;
+use engine::input::Closed;
 use socket2::Socket;
 
 use crate::poller::GENERATION_MASK;
 use crate::socket::Kind;
+use crate::tls::session::Session;
 
 /// Who opened the connection. It decides what bad news may overtake unread bytes: a client that
 /// left is gone, while an upstream's last bytes count although it closed behind them.
@@ -27,6 +29,8 @@ pub(crate) struct Conn {
     pub(crate) socket: Socket,
     pub(crate) kind: Kind,
     pub(crate) origin: Origin,
+    /// TLS; `None` = cleartext.
+    pub(crate) session: Option<Box<Session>>,
     /// The connect is under way; nothing else may happen.
     pub(crate) connecting: bool,
     /// Back-pressure: do not read.
@@ -60,6 +64,7 @@ impl Conn {
             socket,
             kind,
             origin,
+            session: None,
             connecting: false,
             paused: false,
             readable: false,
@@ -73,6 +78,20 @@ impl Conn {
             watches_write: false,
             listed: false,
             dirty: false,
+        }
+    }
+
+    /// A dial whose connection stands and whose handshake is not complete.
+    pub(crate) fn shakes_hands_upstream(&self) -> bool {
+        let handshaking = self.session.as_ref().is_some_and(|s| s.handshaking);
+        handshaking && self.origin == Origin::Dialled
+    }
+
+    /// What a FIN means that nothing announced.
+    pub(crate) fn fin_means(&self) -> Closed {
+        match self.session {
+            Some(_) => Closed::Truncated,
+            None => Closed::Eof,
         }
     }
 

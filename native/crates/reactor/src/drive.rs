@@ -16,6 +16,7 @@ use crate::host::{Host, StartError};
 use crate::listener::{Listen, ListenError};
 use crate::machine::Machine;
 use crate::recorder::Target;
+use crate::tls::Keyring;
 
 impl Machine for Engine {
     fn begin(&mut self, now: Now) {
@@ -115,16 +116,18 @@ impl Proxy {
         Ok(Self { host, latest })
     }
 
-    /// A new set of listeners with the configuration that `commit` puts in force. When an address
-    /// cannot be bound, `commit` is not called and all is as it was.
+    /// A new set of listeners, and TLS, with the configuration that `commit` puts in force. When an
+    /// address cannot be bound, `commit` is not called and all is as it was.
     pub fn apply(
         &self,
         listeners: &[ListenerPlan],
+        tls: Keyring,
         commit: impl FnOnce() -> Arc<Snapshot>,
     ) -> Result<(), ListenError> {
         let listens: Vec<Listen> = listeners.iter().map(Listen::from).collect();
         self.host.rearrange(&listens, || {
             let snapshot = commit();
+            self.host.secure(snapshot.generation, tls);
             // Before the mail: a worker that starts in between is born with it.
             *lock(&self.latest) = Arc::clone(&snapshot);
             move |_: WorkerId| Some(Mail::Snapshot(Arc::clone(&snapshot)))

@@ -21,10 +21,11 @@ use socket2::Socket;
 
 use crate::acceptor::{Order, Orders};
 use crate::asks::Asks;
-use crate::limits::MAILBOX_SOCKETS_MAX;
+use crate::limits::{KEYRINGS_MAX, MAILBOX_SOCKETS_MAX};
 use crate::mailbox::{Mailbox, Wake};
 use crate::recorder::Recorder;
 use crate::socket::SocketOptions;
+use crate::tls::Keyring;
 
 /// How the reactor works.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Options {
     pub unix_mode: u32,
     /// Descriptors we may use; `None` asks the system.
     pub descriptors_max: Option<u64>,
+    /// TLS of the first listeners and endpoints.
+    pub tls: Keyring,
 }
 
 impl Default for Options {
@@ -49,6 +52,7 @@ impl Default for Options {
             sockets: SocketOptions::default(),
             unix_mode: 0o660,
             descriptors_max: None,
+            tls: Keyring::default(),
         }
     }
 }
@@ -121,6 +125,8 @@ pub(crate) struct Fleet {
     pub(crate) asks: Asks,
     pub(crate) recorder: Recorder<Record>,
     slots: Vec<OnceLock<Arc<Slot>>>,
+    /// TLS by generation of the configuration, the newest last; never empty.
+    keyrings: Mutex<Vec<(u64, Keyring)>>,
     started: Mutex<u16>,
     acceptor: OnceLock<Mailbox<Letter, Wake>>,
     holder: Mutex<Holder>,
@@ -136,7 +142,9 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) fn new(options: Options, asks: Asks, recorder: Recorder<Record>) -> Self {
         let slots = usize::from(crate::host::worker_ids(options.workers));
+        let keyrings = Mutex::new(vec![(0, options.tls.clone())]);
         Self {
+            keyrings,
             options,
             asks,
             recorder,
@@ -156,6 +164,23 @@ impl Fleet {
     /// Workers that take sockets at a time.
     pub(crate) fn workers(&self) -> u16 {
         self.options.workers.max(1)
+    }
+
+    /// TLS of a configuration that workers are about to be told of.
+    pub(crate) fn put_keyring(&self, generation: u64, keyring: Keyring) {
+        let mut keyrings = lock(&self.keyrings);
+        keyrings.push((generation, keyring));
+        if keyrings.len() > KEYRINGS_MAX {
+            keyrings.remove(0);
+        }
+    }
+
+    /// TLS of that generation, else the newest.
+    pub(crate) fn keyring(&self, generation: u64) -> Keyring {
+        let keyrings = lock(&self.keyrings);
+        let found = keyrings.iter().find(|(of, _)| *of == generation);
+        let (_, keyring) = found.or(keyrings.last()).expect("never empty");
+        keyring.clone()
     }
 
     /// Opens the mailbox of a new worker; `None` when all ids are used up.

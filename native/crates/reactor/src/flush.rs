@@ -27,17 +27,13 @@ impl<M: Machine> Driver<M> {
         if conn.dead || conn.send_failed || conn.blocked {
             return;
         }
+        if conn.session.is_some() {
+            return self.flush_secured(id);
+        }
         for _ in 0..SENDS_MAX {
             let bytes = self.machine.pending(id);
             if bytes.is_empty() {
-                // TCP reports room only to a socket that was full. A unix socket reports every
-                // message its peer takes: a wake of the poller each, so it is not asked for.
-                if conn.watches_write && conn.kind == Kind::Unix {
-                    conn.watches_write = false;
-                    let key = Key::Conn(id.index, id.generation);
-                    let _ = self.poller.change(&conn.socket, key, Want::Read);
-                }
-                return;
+                return self.all_sent(id);
             }
             match socket::send(&conn.socket, bytes) {
                 Sent::Bytes(sent) => {
@@ -56,7 +52,20 @@ impl<M: Machine> Driver<M> {
         self.connections.mark(id);
     }
 
-    fn wait_for_room(&mut self, id: ConnId) {
+    /// TCP reports room only to a socket that was full. A unix socket reports every message its peer
+    /// takes: a wake of the poller each, so it is not asked for.
+    pub(crate) fn all_sent(&mut self, id: ConnId) {
+        if let Some(conn) = self.connections.conn(id)
+            && conn.watches_write
+            && conn.kind == Kind::Unix
+        {
+            conn.watches_write = false;
+            let key = Key::Conn(id.index, id.generation);
+            let _ = self.poller.change(&conn.socket, key, Want::Read);
+        }
+    }
+
+    pub(crate) fn wait_for_room(&mut self, id: ConnId) {
         let Some(conn) = self.connections.conn(id) else {
             return;
         };
@@ -72,7 +81,7 @@ impl<M: Machine> Driver<M> {
 
     /// The peer takes no more. An upstream may have answered before it closed: that is read first,
     /// and the loss is told behind it.
-    fn lose(&mut self, id: ConnId, closed: engine::input::Closed) {
+    pub(crate) fn lose(&mut self, id: ConnId, closed: engine::input::Closed) {
         let Some(conn) = self.connections.conn(id) else {
             return;
         };

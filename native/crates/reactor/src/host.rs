@@ -19,6 +19,7 @@ use crate::machine::Machine;
 use crate::poller::Poller;
 use crate::process::{Forked, Pid};
 use crate::recorder::{Counts, Opened, Recorder, Target};
+use crate::tls::Keyring;
 use crate::worker::{self, Inline};
 
 /// Why the data plane did not start.
@@ -226,6 +227,11 @@ impl<M: Machine + 'static> Host<M> {
         *bound = next;
         self.order(orders, commit());
         Ok(())
+    }
+
+    /// TLS of the configuration of that generation: before the mail that brings its snapshot.
+    pub fn secure(&self, generation: u64, keyring: Keyring) {
+        self.fleet.put_keyring(generation, keyring);
     }
 
     fn order(&self, listeners: Vec<Order>, mail: impl Fn(WorkerId) -> Option<Mail>) {

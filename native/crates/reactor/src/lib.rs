@@ -26,8 +26,10 @@ mod poller;
 pub mod process;
 mod read;
 pub mod recorder;
+mod secure;
 mod socket;
 mod timer;
+pub mod tls;
 mod turn;
 mod worker;
 

@@ -5,6 +5,14 @@
 /// `READ_BYTES`, because the engine may copy what it cannot use; more than one call happens only
 /// after a short read with a FIN behind it.
 pub const READS_MAX: usize = 4;
+/// Ciphertext received at once. With the record that was begun before (16 KiB and its overhead, RFC
+/// 8446 §5.2) it decrypts to at most one `READ_BYTES`, so that nothing decrypted ever waits.
+pub const CIPHER_READ_BYTES: usize = engine::limits::READ_BYTES - 17 * 1024;
+/// Plaintext that is sealed at once, into as few records as hold it. Nothing more is sealed until
+/// the socket has taken all of them: the rest of a reply is better kept once, in the engine.
+pub const SEAL_BYTES_MAX: usize = 64 * 1024;
+/// Configurations whose TLS a worker may still come to take up.
+pub const KEYRINGS_MAX: usize = 16;
 /// Calls of `send` for one connection in one round of flushing: a reply larger than the socket's
 /// buffer stops by itself, a smaller one in one piece needs one.
 pub const SENDS_MAX: usize = 4;

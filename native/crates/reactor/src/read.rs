@@ -4,13 +4,14 @@
 //! may copy that much and then ask for a pause, which can only take effect between turns.
 
 use engine::ids::ConnId;
-use engine::input::{Closed, Input};
+use engine::input::{Closed, Connected, DialError, Input};
 use engine::limits::READ_BYTES;
 
 use crate::connections::Origin;
-use crate::limits::READS_MAX;
+use crate::limits::{CIPHER_READ_BYTES, READS_MAX};
 use crate::machine::Machine;
 use crate::socket::{self, Received};
+use crate::tls::client;
 use crate::turn::{Budget, Driver};
 
 impl<M: Machine> Driver<M> {
@@ -51,10 +52,18 @@ impl<M: Machine> Driver<M> {
 
     fn read(&mut self, id: ConnId, budget: &mut Budget) {
         let mut room = READ_BYTES;
+        if let Some(conn) = self.connections.conn(id)
+            && conn.session.is_some()
+        {
+            room = CIPHER_READ_BYTES;
+        }
         for _ in 0..READS_MAX {
             let Some(conn) = self.connections.conn(id) else {
                 return;
             };
+            if conn.over() {
+                return;
+            }
             match socket::receive(&conn.socket, &mut self.scratch[..room]) {
                 Received::Bytes(bytes) => {
                     let emptied = bytes < room;
@@ -63,32 +72,35 @@ impl<M: Machine> Driver<M> {
                     // but a FIN that was already reported has no edge of its own.
                     let ended = conn.fin || conn.failed;
                     conn.readable = !emptied || ended;
-                    self.tell(id, budget, |scratch| Input::Read(id, &scratch[..bytes]));
+                    if conn.session.is_some() {
+                        self.unseal(id, bytes, budget);
+                    } else {
+                        self.tell(id, budget, |scratch| Input::Read(id, &scratch[..bytes]));
+                    }
                     if !emptied || !ended {
                         return;
                     }
                 }
                 Received::Eof if conn.send_failed => {
-                    conn.dead = true;
-                    return self.tell(id, budget, |_| Input::Closed(id, Closed::Reset));
+                    return self.tell_lost(id, budget, Closed::Reset);
                 }
                 Received::Eof => {
+                    if conn.shakes_hands_upstream() {
+                        return self.tell_lost(id, budget, Closed::Truncated);
+                    }
                     conn.eof_told = true;
-                    return self.tell(id, budget, |_| Input::Closed(id, Closed::Eof));
+                    let closed = conn.fin_means();
+                    return self.tell(id, budget, |_| Input::Closed(id, closed));
                 }
                 Received::Blocked => {
                     conn.readable = false;
                     conn.fin = false;
                     if std::mem::take(&mut conn.failed) && conn.send_failed {
-                        conn.dead = true;
-                        self.tell(id, budget, |_| Input::Closed(id, Closed::Reset));
+                        self.tell_lost(id, budget, Closed::Reset);
                     }
                     return;
                 }
-                Received::Lost(closed) => {
-                    conn.dead = true;
-                    return self.tell(id, budget, |_| Input::Closed(id, closed));
-                }
+                Received::Lost(closed) => return self.tell_lost(id, budget, closed),
             }
         }
     }
@@ -102,9 +114,13 @@ impl<M: Machine> Driver<M> {
         conn.blocked = false;
         match conn.socket.take_error() {
             Ok(None) => {
-                // The machine may have written ahead.
+                // The machine may have written ahead; or a handshake begins.
+                let secured = conn.session.is_some();
                 self.connections.mark(id);
-                self.tell(id, budget, |_| Input::Connected(id, Ok(())));
+                if !secured {
+                    let connected = Connected::default();
+                    self.tell(id, budget, |_| Input::Connected(id, Ok(connected)));
+                }
             }
             Ok(Some(error)) | Err(error) => {
                 self.connections.remove(id);
@@ -135,7 +151,8 @@ impl<M: Machine> Driver<M> {
         }
         if matches!(rustix::io::ioctl_fionread(&conn.socket), Ok(0)) {
             conn.eof_told = true;
-            self.tell(id, budget, |_| Input::Closed(id, Closed::Eof));
+            let closed = conn.fin_means();
+            self.tell(id, budget, |_| Input::Closed(id, closed));
         } else {
             conn.fin_ahead_told = true;
             self.machine.fin_ahead(id);
@@ -143,8 +160,22 @@ impl<M: Machine> Driver<M> {
         }
     }
 
+    /// Both sides are gone. Of a dial that is not complete that is its outcome.
+    fn tell_lost(&mut self, id: ConnId, budget: &mut Budget, closed: Closed) {
+        let Some(conn) = self.connections.conn(id) else {
+            return;
+        };
+        if conn.shakes_hands_upstream() {
+            self.connections.remove(id);
+            let error = DialError::Tls(client::CLOSED);
+            return self.tell(id, budget, |_| Input::Connected(id, Err(error)));
+        }
+        conn.dead = true;
+        self.tell(id, budget, |_| Input::Closed(id, closed));
+    }
+
     /// One input, with the connection noted in case the machine panics on it.
-    fn tell(
+    pub(crate) fn tell(
         &mut self,
         id: ConnId,
         budget: &mut Budget,

@@ -178,6 +178,19 @@ pub(crate) fn send(socket: &Socket, bytes: &[u8]) -> Sent {
     }
 }
 
+/// Sends several pieces in one call; how many bytes went.
+pub(crate) fn send_all(socket: &Socket, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    use rustix::net::{SendAncillaryBuffer, sendmsg};
+    loop {
+        let mut none = SendAncillaryBuffer::default();
+        return match sendmsg(socket, parts, &mut none, SendFlags::NOSIGNAL) {
+            Ok(sent) => Ok(sent),
+            Err(Errno::INTR) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
 /// Sends our FIN. A socket that is already gone needs none.
 pub(crate) fn finish(socket: &Socket) {
     let _ = rustix::net::shutdown(socket, Shutdown::Write);

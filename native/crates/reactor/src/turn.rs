@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use engine::clock::Now;
 use engine::exchange::log::Record;
 use engine::ids::{AskId, ConnId, WorkerId};
-use engine::input::{Accepted, Answer, Closed, DialError, Input, Mail};
+use engine::input::{Accepted, Answer, Closed, Connected, DialError, Input, Mail};
 use engine::limits::{READ_BYTES, TURN_INPUTS_MAX, TURN_NS_MAX};
 use engine::output::{Output, Question};
 use socket2::Socket;
@@ -25,10 +25,11 @@ use crate::fleet::{Fleet, Letter, Slot};
 use crate::limits::{INPUTS_PER_CLOCK, ROUNDS_MAX};
 use crate::machine::Machine;
 use crate::poller::{Key, Poller};
+use crate::tls::Keyring;
 
 /// An input that arose while outputs were carried out; told in the same turn.
 pub(crate) enum Due {
-    Connected(ConnId, Result<(), DialError>),
+    Connected(ConnId, Result<Connected, DialError>),
     Closed(ConnId, Closed),
     Mail(Mail),
 }
@@ -84,6 +85,12 @@ pub(crate) struct Driver<M> {
     pub(crate) inbox: VecDeque<Letter>,
     pub(crate) dues: VecDeque<Due>,
     pub(crate) scratch: Box<[u8]>,
+    /// Decrypted bytes on their way to the machine; made for the first secured connection.
+    pub(crate) plain: Vec<u8>,
+    /// TLS of the machine's snapshot.
+    pub(crate) keyring: Keyring,
+    /// TLS of the one before, for exchanges that hold its endpoints.
+    pub(crate) keyring_before: Keyring,
     pub(crate) flushing: Vec<ConnId>,
     fresh: Vec<(Socket, Accepted)>,
     #[expect(
@@ -108,6 +115,7 @@ impl<M: Machine> Driver<M> {
         poller: Poller,
         acceptor: Option<Acceptor>,
     ) -> Self {
+        let keyring = fleet.keyring(u64::MAX);
         Self {
             machine,
             id,
@@ -120,6 +128,9 @@ impl<M: Machine> Driver<M> {
             inbox: VecDeque::new(),
             dues: VecDeque::new(),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            plain: Vec::new(),
+            keyring,
+            keyring_before: Keyring::default(),
             flushing: Vec::new(),
             fresh: Vec::new(),
             records: Vec::new(),
@@ -198,6 +209,10 @@ impl<M: Machine> Driver<M> {
                 None => return,
                 Some(Letter::Mail(mail)) => {
                     self.draining |= matches!(mail, Mail::Drain { .. });
+                    if let Mail::Snapshot(snapshot) = &mail {
+                        let keyring = self.fleet.keyring(snapshot.generation);
+                        self.keyring_before = std::mem::replace(&mut self.keyring, keyring);
+                    }
                     self.machine.handle(Input::Mail(mail));
                 }
                 Some(Letter::Socket(socket, accepted)) => {
@@ -306,7 +321,7 @@ impl<M: Machine> Driver<M> {
                 Output::Write(id) => self.connections.mark(id),
                 Output::PauseRead(id) => self.connections.pause(id),
                 Output::ResumeRead(id) => self.connections.resume(id),
-                Output::Dial(id, address) => self.dial(id, &address),
+                Output::Dial(id, dial) => self.dial(id, &dial),
                 Output::Close(id, how) => self.close(id, how),
                 Output::Mail(worker, mail) => {
                     let letter = Letter::Mail(mail);

@@ -15,6 +15,7 @@ use engine::shared::Shared;
 use engine::snapshot::{Plan, Snapshot};
 use harness::{PATIENCE, connect, eventually, path, port, workers};
 use reactor::recorder::Target;
+use reactor::tls::Keyring;
 use reactor::{Proxy, clock};
 
 fn plan(upstream: SocketAddr) -> Plan {
@@ -103,7 +104,11 @@ fn a_plan_whose_listener_cannot_be_bound_leaves_the_rooms_as_they_are() {
     new.listeners[0].name = "moved".to_owned();
     new.listeners[0].address = engine::snapshot::Address::Tcp(taken.local_addr().unwrap());
     let commit = || compile(&new, 2);
-    assert!(proxy.apply(&new.listeners, commit).is_err());
+    assert!(
+        proxy
+            .apply(&new.listeners, Keyring::default(), commit)
+            .is_err()
+    );
     let seen = || {
         let room = shared.room("pool").snapshot(clock::mono_ns());
         (room.capacity, shared.held_bytes.max())
@@ -111,7 +116,9 @@ fn a_plan_whose_listener_cannot_be_bound_leaves_the_rooms_as_they_are() {
     assert_eq!(seen(), (8, 1_000_000));
     assert!(get(&mut connect(port(&proxy))).starts_with("HTTP/1.1 200"));
     drop(taken);
-    proxy.apply(&new.listeners, commit).unwrap();
+    proxy
+        .apply(&new.listeners, Keyring::default(), commit)
+        .unwrap();
     assert_eq!(seen(), (3, 7));
     assert!(get(&mut connect(port(&proxy))).starts_with("HTTP/1.1 200"));
     proxy.stop();
@@ -145,7 +152,9 @@ fn requests_pass_reloads_apply_and_a_drain_ends() {
         for _ in 0..10 {
             assert!(get(&mut client).starts_with("HTTP/1.1 200"));
         }
-        proxy.apply(listeners, || compile(2)).unwrap();
+        proxy
+            .apply(listeners, Keyring::default(), || compile(2))
+            .unwrap();
         assert!(get(&mut client).starts_with("HTTP/1.1 200"));
         assert!(get(&mut connect(port(&proxy))).starts_with("HTTP/1.1 200"));
         proxy.drain(clock::mono_ns() + SECOND);

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use engine::ids::ConnId;
-use engine::input::{Accepted, Closed, DialError};
+use engine::input::{Accepted, Closed, Connected, DialError};
 use engine::output::How;
 use engine::snapshot::Address;
 use harness::*;
@@ -102,7 +102,7 @@ enum Seen {
     Bytes(usize),
     Closed(Closed),
     FinAhead,
-    Connected(Result<(), DialError>),
+    Connected(Result<Connected, DialError>),
 }
 
 /// Reports what it sees; commands arrive as first bytes.
@@ -339,7 +339,7 @@ impl Behaviour for Dialer {
             at.dial(address);
         }
     }
-    fn connected(&mut self, at: &mut Table, id: ConnId, outcome: Result<(), DialError>) {
+    fn connected(&mut self, at: &mut Table, id: ConnId, outcome: Result<Connected, DialError>) {
         if outcome.is_ok() && self.keep {
             at.pause(id);
         }
@@ -414,7 +414,7 @@ fn dials_connect_and_carry_bytes() {
 }
 
 fn answer(upstream: &mut (impl Read + Write), seen: &Receiver<Seen>) {
-    assert_eq!(next(seen), Seen::Connected(Ok(())));
+    assert_eq!(next(seen), Seen::Connected(Ok(Connected::default())));
     let mut ping = [0; 4];
     upstream.read_exact(&mut ping).unwrap();
     upstream.write_all(b"pong").unwrap();
@@ -489,7 +489,7 @@ fn an_upstreams_last_bytes_come_before_its_end() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (host, seen) = dial(Address::Tcp(listener.local_addr().unwrap()));
     let (mut upstream, _) = listener.accept().unwrap();
-    assert_eq!(next(&seen), Seen::Connected(Ok(())));
+    assert_eq!(next(&seen), Seen::Connected(Ok(Connected::default())));
     // The ping stays unread, so that the close becomes an RST behind the answer.
     std::thread::sleep(Duration::from_millis(20));
     upstream.write_all(b"413 and bye").unwrap();

@@ -54,6 +54,8 @@ pub enum FailureKind {
     ConnectRefused,
     /// The engine did not answer the dial in time.
     ConnectTimeout,
+    /// The TLS handshake with the engine failed.
+    UpstreamTls,
     /// The engine reset the connection.
     UpstreamReset,
     /// The engine closed before its answer was complete.
@@ -83,7 +85,7 @@ pub enum FailureKind {
 }
 
 /// Every kind, in the order of its number.
-pub const FAILURE_KINDS: [FailureKind; 36] = [
+pub const FAILURE_KINDS: [FailureKind; 37] = [
     FailureKind::BadRequest,
     FailureKind::UriTooLong,
     FailureKind::FieldsTooLarge,
@@ -107,6 +109,7 @@ pub const FAILURE_KINDS: [FailureKind; 36] = [
     FailureKind::Draining,
     FailureKind::ConnectRefused,
     FailureKind::ConnectTimeout,
+    FailureKind::UpstreamTls,
     FailureKind::UpstreamReset,
     FailureKind::UpstreamClosed,
     FailureKind::UpstreamRefused,

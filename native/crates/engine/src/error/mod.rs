@@ -4,6 +4,7 @@
 //! It never writes a body (see `dialect`). **Invariant:** flags and codes are unique, and every
 //! local reply has both.
 
+mod connection;
 mod kind;
 mod table;
 

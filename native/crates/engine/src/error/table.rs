@@ -301,6 +301,18 @@ pub(super) const ROWS: [Row; FAILURE_KINDS.len()] = [
         should_retry: Some(false),
         message: "The engine could not be reached in time. Try again later, or tell the operator.",
     },
+    // UpstreamTls
+    Row {
+        status: 502,
+        flag: "UT",
+        code: "upstream_tls",
+        origin: Origin::Upstream,
+        retry: Retry::Elsewhere,
+        openai: "server_error",
+        anthropic: "api_error",
+        should_retry: Some(false),
+        message: "No secure connection to the engine could be made. Tell the operator.",
+    },
     // UpstreamReset
     Row {
         status: 502,

@@ -13,6 +13,7 @@ use crate::ids::ConnId;
 use crate::input::{Accepted, Closed};
 use crate::metrics::Metric;
 use crate::output::How;
+use crate::secure::{Handshake, Secured};
 use crate::snapshot::{Listener, ListenerKind};
 use crate::timer::TimerKey;
 use wire::h1::RequestReader;
@@ -48,6 +49,8 @@ impl Engine {
             peer,
             source,
             trusted,
+            handshaking: listener.plan.tls.is_some(),
+            secured: None,
             mode: if listener.plan.proxy_protocol {
                 ClientMode::Prelude
             } else {
@@ -104,6 +107,31 @@ impl Engine {
             if *count == 0 {
                 self.sources.remove(&source);
             }
+        }
+    }
+
+    /// A client's handshake is complete: what follows is HTTP.
+    pub(crate) fn secured(&mut self, id: ConnId, secured: Box<Secured>) {
+        let now_ns = self.now.mono_ns;
+        let outcome = Handshake::Done(secured.version, secured.resumed);
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else {
+            return;
+        };
+        let elapsed_ns = now_ns.saturating_sub(client.idle_since_ns);
+        client.handshaking = false;
+        client.secured = Some(secured);
+        let cells = &self.locals.door(client.door).cells;
+        cells.observe(Metric::TlsHandshakeDuration, elapsed_ns);
+        cells.inc_at(Metric::TlsHandshakes, outcome.position());
+    }
+
+    /// Counts a handshake that came to nothing, if there was one under way.
+    fn count_handshake(&self, id: ConnId, outcome: Handshake) {
+        if let Some(client) = self.conns.get(id).and_then(Conn::client)
+            && client.handshaking
+        {
+            let cells = &self.locals.door(client.door).cells;
+            cells.inc_at(Metric::TlsHandshakes, outcome.position());
         }
     }
 
@@ -169,12 +197,20 @@ impl Engine {
                 &Failure::new(FailureKind::HeadTimeout, "the request head"),
             );
         } else {
+            self.count_handshake(id, Handshake::TimedOut);
             self.close(id, How::Flush(Vec::new()));
         }
     }
 
     /// The client closed its sending side, or is gone.
     pub(crate) fn client_closed(&mut self, id: ConnId, closed: Closed) {
+        self.count_handshake(
+            id,
+            match closed {
+                Closed::Tls(fault) => Handshake::Fault(fault),
+                _ => Handshake::Left,
+            },
+        );
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -193,7 +229,7 @@ impl Engine {
             if mid_head {
                 return self.vanished(id);
             }
-            let how = if closed == Closed::Eof {
+            let how = if matches!(closed, Closed::Eof | Closed::Truncated) {
                 How::Flush(Vec::new())
             } else {
                 How::Now

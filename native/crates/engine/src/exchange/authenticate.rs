@@ -1,6 +1,8 @@
 //! Who says it? Everybody is anonymous until tenants exist; the type is here from the first day,
 //! so that limits, residency and records have a place to read it from.
 
+use std::sync::Arc;
+
 use super::{Exchange, Phase, Step};
 use crate::engine::Engine;
 
@@ -15,6 +17,8 @@ pub struct Principal {
     pub flow: u32,
     /// Regions its bytes may go to, as a bitset; all by default. The dialer checks it.
     pub regions: Regions,
+    /// Whom the client's certificate names; `None` without one.
+    pub name: Option<Arc<str>>,
 }
 
 /// A set of regions.
@@ -29,7 +33,11 @@ impl Default for Regions {
 
 impl Engine {
     pub(crate) fn authenticate(&mut self, exchange: &mut Exchange) -> Step {
-        exchange.principal = Principal::default();
+        // The name is the certificate's, noted with the head.
+        exchange.principal = Principal {
+            name: exchange.principal.name.take(),
+            ..Principal::default()
+        };
         self.name_request(exchange);
         Step::Next(Phase::Gate)
     }

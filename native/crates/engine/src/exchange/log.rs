@@ -3,11 +3,13 @@
 //! **Invariant:** `finish` runs exactly once per exchange; a permit taken is a record written.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{Exchange, Phase};
 use crate::engine::Engine;
 use crate::metrics::{Metric, code_class};
 use crate::output::Output;
+use crate::secure::TlsVersion;
 use crate::shared::Outcome;
 
 /// One line of the access log, as values. Formatting happens on the recorder's thread.
@@ -21,6 +23,10 @@ pub struct Record {
     pub client_request_id: Option<Vec<u8>>,
     /// The client's address; `None` for unix sockets.
     pub client: Option<IpAddr>,
+    /// The client's version of TLS; `None` = cleartext.
+    pub tls: Option<TlsVersion>,
+    /// Whom the client's certificate names.
+    pub principal: Option<Arc<str>>,
     /// The worker.
     pub worker: u16,
     /// Configured name of the listener.
@@ -99,6 +105,13 @@ impl Record {
         ] {
             let _ = write!(out, ",\"{name}\":");
             json_string(out, value);
+        }
+        if let Some(version) = self.tls {
+            let _ = write!(out, ",\"tls\":\"{}\"", version.as_str());
+        }
+        if let Some(principal) = &self.principal {
+            out.extend_from_slice(b",\"principal\":");
+            json_string(out, principal.as_bytes());
         }
         if let Some(model) = &self.model {
             out.extend_from_slice(b",\"model\":");
@@ -255,6 +268,8 @@ impl Engine {
                 .endpoint
                 .as_ref()
                 .map_or_else(String::new, |e| e.name.clone()),
+            tls: exchange.tls,
+            principal: exchange.principal.name.clone(),
             attempts: exchange.attempts,
             class: exchange.class,
             model: exchange.scan.model().map(str::to_owned),

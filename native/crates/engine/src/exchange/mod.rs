@@ -29,6 +29,7 @@ use crate::grpc;
 use crate::ids::{ConnId, ExchangeId};
 use crate::metrics::{Cells, Metric};
 use crate::scan::BodyScan;
+use crate::secure::TlsVersion;
 use crate::shared::{Endpoint, Grant, Ticket};
 use crate::snapshot::{Dialect, Listener, Pool, Route};
 use crate::timer::TimerSlot;
@@ -220,6 +221,8 @@ pub struct Exchange {
     pub(crate) listener: Option<Arc<Listener>>,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) trusted: bool,
+    /// The client's version of TLS; `None` = cleartext.
+    pub(crate) tls: Option<TlsVersion>,
     pub(crate) admin: bool,
     pub(crate) phase: Phase,
     pub(crate) head: RequestHead,
@@ -274,6 +277,7 @@ impl Exchange {
             listener: None,
             peer: None,
             trusted: false,
+            tls: None,
             admin: false,
             phase: Phase::default(),
             head: RequestHead::new(),
@@ -316,6 +320,7 @@ impl Exchange {
         self.done = false;
         self.peer = None;
         self.trusted = false;
+        self.tls = None;
         self.admin = false;
         self.phase = Phase::default();
         self.head.clear();

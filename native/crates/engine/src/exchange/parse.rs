@@ -31,6 +31,10 @@ impl Engine {
             return;
         };
         match client.mode {
+            // A driver that was given no keys for this listener: nothing is served in clear.
+            ClientMode::Http | ClientMode::Opening if client.handshaking => {
+                self.close(id, How::Now);
+            }
             ClientMode::H2 => self.h2_client_read(id, bytes),
             ClientMode::Opening => self.client_opening(id, bytes),
             ClientMode::Tunnel => self.tunnel_client_read(id, bytes),
@@ -271,6 +275,10 @@ impl Engine {
         exchange.admin = client.admin;
         exchange.peer = client.peer;
         exchange.trusted = client.trusted;
+        if let Some(secured) = &client.secured {
+            exchange.tls = Some(secured.version);
+            exchange.principal.name.clone_from(&secured.principal);
+        }
         exchange.marks.started_ns = now.mono_ns;
         exchange.marks.started_wall_ms = now.wall_ms;
         exchange.expects = exchange.head.expect_continue;

@@ -11,12 +11,11 @@ use crate::conn::{Conn, Side, Speaks, Upstream, UpstreamState};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
 use crate::ids::ConnId;
-use crate::input::{Closed, DialError};
+use crate::input::{Closed, Connected, DialError};
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::{How, Output};
 use crate::shared::{Endpoint, Outcome};
-use crate::snapshot::Address;
 use crate::timer::TimerKey;
 use wire::h1::ResponseReader;
 use wire::{Body, Method};
@@ -39,7 +38,7 @@ impl Engine {
         let idle = if exchange.fresh || version == Speaks::Http2 {
             None
         } else {
-            self.take_idle(exchange.local, slot, &endpoint.address)
+            self.take_idle(exchange.local, slot, &endpoint)
         };
         let Some(attempt) = exchange.attempt.as_mut() else {
             return Step::Wait;
@@ -95,18 +94,17 @@ impl Engine {
             let shard = self.locals.shard_mut(exchange.local, slot);
             shard.conns.push(id);
         }
-        let address = Arc::clone(&endpoint.address);
-        self.outputs.push_back(Output::Dial(id, address));
+        self.outputs.push_back(Output::Dial(id, endpoint.dial()));
         exchange.phase = Phase::Dialing;
         Step::Wait
     }
 
-    /// An idle connection to that address. A slot may have passed to another endpoint in a reload:
+    /// An idle connection to that endpoint. A slot may have passed to another endpoint in a reload:
     /// what is still connected to the old one must not see this request.
-    fn take_idle(&mut self, local: usize, slot: u32, address: &Address) -> Option<ConnId> {
+    fn take_idle(&mut self, local: usize, slot: u32, endpoint: &Endpoint) -> Option<ConnId> {
         while let Some(id) = self.locals.take_idle(local, slot) {
             let upstream = self.conns.get(id).and_then(Conn::upstream);
-            if upstream.is_some_and(|u| *u.endpoint.address == *address) {
+            if upstream.is_some_and(|u| u.endpoint.same_door(endpoint)) {
                 return Some(id);
             }
             self.close(id, How::Now);
@@ -115,12 +113,15 @@ impl Engine {
     }
 
     /// The outcome of a dial.
-    pub(crate) fn connected(&mut self, id: ConnId, result: Result<(), DialError>) {
+    pub(crate) fn connected(&mut self, id: ConnId, result: Result<Connected, DialError>) {
         let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
             return;
         };
         let first = upstream.exchange;
         upstream.state = UpstreamState::Busy;
+        if let Some(cells) = &upstream.cells {
+            crate::secure::count_dial(cells, result);
+        }
         let h2 = upstream.speaks == Speaks::Http2;
         let mut waiting = if h2 && result.is_ok() {
             upstream.exchange = None;
@@ -159,9 +160,9 @@ impl Engine {
         }
     }
 
-    fn dialled(&mut self, exchange: &mut Exchange, result: Result<(), DialError>) {
+    fn dialled(&mut self, exchange: &mut Exchange, result: Result<Connected, DialError>) {
         match result {
-            Ok(()) => {
+            Ok(_) => {
                 self.note_dialled(exchange);
                 exchange.phase = Phase::Stream;
                 self.dispatch(exchange);
@@ -171,24 +172,7 @@ impl Engine {
                 if let Some(attempt) = exchange.attempt.as_mut() {
                     attempt.conn = None;
                 }
-                let failure = match error {
-                    DialError::Refused => Failure::new(
-                        FailureKind::ConnectRefused,
-                        "the endpoint refused the connection",
-                    ),
-                    DialError::TimedOut => Failure::new(
-                        FailureKind::ConnectTimeout,
-                        "the endpoint did not answer the connection in time",
-                    ),
-                    DialError::Unreachable => Failure::new(
-                        FailureKind::ConnectRefused,
-                        "the endpoint cannot be reached",
-                    ),
-                    DialError::Exhausted => Failure::new(
-                        FailureKind::ConnectRefused,
-                        "this gateway has no descriptor or port left",
-                    ),
-                };
+                let failure = Failure::from(error);
                 self.attempt_failed(exchange, failure, Outcome::ConnectError);
             }
         }
@@ -316,20 +300,7 @@ impl Engine {
         if let (Closed::Eof, Ok(Some(_)), true) = (closed, &ended, whole) {
             self.response_end(&mut exchange);
         } else {
-            let failure = match closed {
-                Closed::Eof => Failure::new(
-                    FailureKind::UpstreamClosed,
-                    "the endpoint closed the connection before its response was complete",
-                ),
-                Closed::Reset => Failure::new(
-                    FailureKind::UpstreamReset,
-                    "the endpoint reset the connection",
-                ),
-                Closed::TimedOut => Failure::new(
-                    FailureKind::UpstreamReset,
-                    "the endpoint vanished from the network",
-                ),
-            };
+            let failure = Failure::from(closed);
             self.attempt_failed(&mut exchange, failure, Outcome::Failure);
         }
         self.put_exchange(exchange);

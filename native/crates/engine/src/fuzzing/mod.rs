@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::clock::{MS, Now, SECOND};
 use crate::ids::{AskId, ConnId, ListenerId, WorkerId};
-use crate::input::{Accepted, Answer, Closed, DialError, Drain, Input, Mail};
+use crate::input::{Accepted, Answer, Closed, Connected, DialError, Drain, Input, Mail};
 use crate::limits::{QUEUE_BYTES_HIGH, READ_BYTES};
 use crate::output::{How, Output};
 use crate::shared::Shared;
@@ -247,7 +247,7 @@ impl Driver {
         let result = match argument % 6 {
             0 => Err(DialError::Refused),
             1 => Err(DialError::TimedOut),
-            _ => Ok(()),
+            _ => Ok(Connected::default()),
         };
         if result.is_ok() {
             self.upstreams.push(conn);

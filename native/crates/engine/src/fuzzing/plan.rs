@@ -27,6 +27,7 @@ fn listener(name: &str, variant: u8) -> ListenerPlan {
         idle_ms: 60_000,
         head_ms: 10_000,
         requests_max: if bit(variant, 7) { 2 } else { 0 },
+        tls: None,
     }
 }
 
@@ -48,6 +49,7 @@ fn pool(name: &str, first: u16, variant: u8) -> PoolPlan {
                 path_prefix: String::new(),
                 weight: 1,
                 concurrency: if bit(variant, 2) { 1 } else { 3 },
+                tls: None,
             })
             .collect(),
         channel: ChannelPlan {

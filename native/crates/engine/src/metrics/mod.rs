@@ -31,10 +31,12 @@ pub enum Scope {
     Room,
     /// As `Process`, with the labels `pool` and `endpoint`.
     Slot,
+    /// As `Process`, with the labels `listener` and `name`.
+    Certificate,
 }
 
 /// How many scopes there are.
-pub(crate) const SCOPES: usize = 8;
+pub(crate) const SCOPES: usize = 9;
 
 impl Scope {
     /// Names of the labels, in order.
@@ -46,12 +48,16 @@ impl Scope {
             Self::Pool => &["pool", "modality"],
             Self::Room => &["pool"],
             Self::Endpoint | Self::Slot => &["pool", "endpoint"],
+            Self::Certificate => &["listener", "name"],
         }
     }
 
     /// Whether workers have cells for it.
     pub const fn has_cells(self) -> bool {
-        !matches!(self, Self::Process | Self::Room | Self::Slot)
+        !matches!(
+            self,
+            Self::Process | Self::Room | Self::Slot | Self::Certificate
+        )
     }
 }
 

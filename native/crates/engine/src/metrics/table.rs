@@ -4,7 +4,7 @@
 //! or `_bytes` for units.
 
 use super::Kind::{Counter, Gauge, Histogram};
-use super::Scope::{Endpoint, Listener, Pool, Process, Room, Route, Slot, Worker};
+use super::Scope::{Certificate, Endpoint, Listener, Pool, Process, Room, Route, Slot, Worker};
 use super::Unit::{Bytes, Items, Seconds};
 use super::{Row, buckets};
 
@@ -117,6 +117,8 @@ table! {
         "Length of dials that succeeded.";
     ConnectionReuse: Endpoint Counter, Items, "connection_reuse_total" None,
         "Attempts on a kept connection.";
+    UpstreamTlsHandshakes: Endpoint Counter, Items, "upstream_tls_handshakes_total"
+        Some(("outcome", crate::secure::DIALS)), "TLS handshakes with the endpoint, by outcome.";
     UpstreamOpen: Endpoint Gauge, Items, "upstream_connections_open" None,
         "Connections to the endpoint.";
     UpstreamHttp2: Endpoint Counter, Items, "upstream_http2_connections_total" None,
@@ -147,6 +149,11 @@ table! {
     LocalReplies: Listener Counter, Items, "local_replies_total" Some(("flag", FLAGS)),
         "Ends that we chose, by response flag.";
 
+    TlsHandshakes: Listener Counter, Items, "tls_handshakes_total"
+        Some(("outcome", crate::secure::HANDSHAKES)), "TLS handshakes with clients, by outcome.";
+    TlsHandshakeDuration: Listener Histogram(buckets::WAIT), Seconds,
+        "tls_handshake_seconds" None, "Accept to the end of a handshake that succeeded.";
+
     TokenDelay: Worker Histogram(buckets::ADDED), Seconds, "token_delay_seconds" None,
         "What we add to a token: clock after the write less clock when the poll returned.";
     Turn: Worker Histogram(buckets::TURN), Seconds, "turn_seconds" None, "Length of turns.";
@@ -169,5 +176,8 @@ table! {
     EndpointInFlight: Slot Gauge, Items, "endpoint_in_flight" None,
         "Requests at the endpoint now.";
     EndpointUp: Slot Gauge, Items, "endpoint_up" None, "0 while the endpoint is left alone.";
+    TlsCertificateExpiry: Certificate Gauge, Seconds,
+        "tls_certificate_expiry_timestamp_seconds" None,
+        "When a certificate that is offered to clients expires, in Unix time.";
     EndpointWeight: Slot Gauge, Items, "endpoint_weight" None, "Relative share.";
 }

@@ -263,17 +263,7 @@ impl Engine {
 
     /// The connection ended under its streams.
     pub(crate) fn h2_upstream_closed(&mut self, id: ConnId, closed: Closed) {
-        let failure = match closed {
-            Closed::Eof => Failure::new(
-                FailureKind::UpstreamClosed,
-                "the endpoint closed the connection before its response was complete",
-            ),
-            _ => Failure::new(
-                FailureKind::UpstreamReset,
-                "the endpoint reset the connection",
-            ),
-        };
-        self.h2_upstream_cut(id, failure);
+        self.h2_upstream_cut(id, Failure::from(closed));
     }
 
     fn h2_upstream_cut(&mut self, id: ConnId, failure: Failure) {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 
 use super::Room;
 use crate::ids::{ExchangeId, WorkerId};
-use crate::snapshot::plan::{Address, Http2};
+use crate::output::Dial;
+use crate::snapshot::plan::{Address, ClientTlsPlan, Http2};
 
 /// An endpoint as it was when its permit was given. Immutable.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Endpoint {
     pub address: Arc<Address>,
     /// Whether HTTP/2 is spoken to it.
     pub http2: Http2,
+    /// What connections to it are secured with; `None` = cleartext.
+    pub tls: Option<Arc<ClientTlsPlan>>,
     /// Its authority for `Host`.
     pub authority: String,
     /// Path prefix of the URL, without trailing slash; empty = none.
@@ -31,7 +34,20 @@ pub struct Endpoint {
 impl Endpoint {
     /// Whether TLS is spoken to it.
     pub fn secure(&self) -> bool {
-        false
+        self.tls.is_some()
+    }
+
+    /// Where to connect to, and how.
+    pub fn dial(&self) -> Dial {
+        Dial {
+            address: Arc::clone(&self.address),
+            tls: self.tls.clone(),
+        }
+    }
+
+    /// Whether a connection to `other` is one to this endpoint.
+    pub fn same_door(&self, other: &Self) -> bool {
+        self.address == other.address && self.tls == other.tls
     }
 
     /// The room that its permits belong to; `None` once the pool is gone.

@@ -24,7 +24,7 @@ pub use grant::{
 };
 pub use held::{Charge, HeldBytes};
 pub use room::{Room, RoomConfig};
-pub use view::{EndpointView, RateView, RoomView};
+pub use view::{CertificateView, EndpointView, RateView, RoomView};
 
 use crate::ids::WorkerId;
 use crate::metrics::{Family, Metric, Registry};
@@ -47,6 +47,7 @@ pub struct Shared {
     generation: AtomicU64,
     bugs: AtomicU64,
     records_dropped: AtomicU64,
+    certificates: Mutex<Vec<CertificateView>>,
 }
 
 impl Shared {
@@ -62,6 +63,7 @@ impl Shared {
             generation: AtomicU64::new(0),
             bugs: AtomicU64::new(0),
             records_dropped: AtomicU64::new(0),
+            certificates: Mutex::new(Vec::new()),
         }
     }
 
@@ -136,6 +138,11 @@ impl Shared {
             .fetch_max(records_dropped, Ordering::Relaxed);
     }
 
+    /// Notes the certificates that listeners offer now.
+    pub fn set_certificates(&self, certificates: Vec<CertificateView>) {
+        *lock(&self.certificates) = certificates;
+    }
+
     /// All metrics, merged over workers, with what only the shared state knows.
     pub fn collect(&self, now_ns: u64) -> Vec<Family> {
         let mut families = self.metrics.collect();
@@ -148,6 +155,14 @@ impl Shared {
         let count = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
         put(Metric::Bugs, &[], count(&self.bugs));
         put(Metric::LogRecordsDropped, &[], count(&self.records_dropped));
+        for certificate in lock(&self.certificates).iter() {
+            let labels = [
+                ("listener", certificate.listener.clone()),
+                ("name", certificate.name.clone()),
+            ];
+            let at_s = certificate.expires_s as f64;
+            put(Metric::TlsCertificateExpiry, &labels, at_s);
+        }
         for room in self.rooms() {
             let view = room.snapshot(now_ns);
             let pool = ("pool", view.name.clone());

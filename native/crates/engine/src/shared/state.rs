@@ -107,6 +107,7 @@ impl State {
             name: plan.name.clone(),
             address: Arc::new(plan.address.clone()),
             http2: plan.http2,
+            tls: plan.tls.clone().map(Arc::new),
             authority: plan.authority.clone(),
             path_prefix: plan.path_prefix.clone(),
             slot: slot as u32,

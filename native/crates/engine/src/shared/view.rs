@@ -56,6 +56,17 @@ pub struct EndpointView {
     pub score: f64,
 }
 
+/// A certificate that a listener offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateView {
+    /// The listener.
+    pub listener: String,
+    /// Its first name, else its file: from the configuration, so their number is bounded.
+    pub name: String,
+    /// When it expires, in seconds since the Unix epoch.
+    pub expires_s: i64,
+}
+
 /// For the `RateLimit` header fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateView {

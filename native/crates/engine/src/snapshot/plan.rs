@@ -93,6 +93,72 @@ pub struct ListenerPlan {
     /// Requests on one connection before it is closed in order; 0 = no cap.
     #[serde(default)]
     pub requests_max: u32,
+    /// TLS towards clients; `None` = cleartext.
+    #[serde(default)]
+    pub tls: Option<ServerTlsPlan>,
+}
+
+/// TLS of a listener. Files are named, never carried: keys do not cross the border.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTlsPlan {
+    /// At least one; the first is used where no other has the name that a client asks for.
+    pub certificates: Vec<CertificatePlan>,
+    /// PEM bundle that client certificates must come from; `None` asks for none.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+    /// A client without a certificate is served, too.
+    #[serde(default)]
+    pub client_optional: bool,
+    /// The lowest version.
+    #[serde(default)]
+    pub min_version: MinVersion,
+    /// Protocols offered by ALPN, most wanted first: `h2`, `http/1.1`.
+    pub alpn: Vec<String>,
+}
+
+/// A certificate chain and its private key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
+#[serde(deny_unknown_fields)]
+pub struct CertificatePlan {
+    /// PEM file: the certificate, then its intermediates.
+    pub cert: PathBuf,
+    /// PEM file of the key (PKCS #8, SEC 1 or PKCS #1).
+    pub key: PathBuf,
+}
+
+/// The lowest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash)]
+pub enum MinVersion {
+    /// TLS 1.2 and 1.3.
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3 only.
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+/// TLS towards an endpoint. Files are named, never carried.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTlsPlan {
+    /// The name or IP address that the endpoint's certificate must have.
+    pub server_name: String,
+    /// PEM bundle of trusted issuers; `None` = the system's.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// Our certificate, for endpoints that ask for one.
+    #[serde(default)]
+    pub certificate: Option<CertificatePlan>,
+    /// `false` takes any certificate of anybody.
+    #[serde(default = "yes")]
+    pub verify: bool,
+    /// The lowest version.
+    #[serde(default)]
+    pub min_version: MinVersion,
+    /// Protocols offered by ALPN, most wanted first: `h2`, `http/1.1`.
+    pub alpn: Vec<String>,
 }
 
 /// Cross-origin resource sharing (Fetch standard).
@@ -223,6 +289,9 @@ pub struct EndpointPlan {
     /// Whether HTTP/2 is spoken to it.
     #[serde(default)]
     pub http2: Http2,
+    /// TLS towards it; `None` = cleartext.
+    #[serde(default)]
+    pub tls: Option<ClientTlsPlan>,
 }
 
 /// The bounded channel in front of a pool.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine::clock::{MS, Now};
 use engine::exchange::log::Record;
 use engine::ids::{AskId, ConnId, ListenerId, WorkerId};
-use engine::input::{Accepted, Answer, Closed, DialError, Input, Mail};
+use engine::input::{Accepted, Answer, Closed, Connected, DialError, Input, Mail, Secured};
 use engine::output::{How, Output, Question};
 use engine::shared::Shared;
 use engine::snapshot::{Plan, Snapshot};
@@ -122,8 +122,8 @@ impl Bench {
                 Output::Write(conn) => self.flush(conn),
                 Output::PauseRead(conn) => self.paused.push(conn),
                 Output::ResumeRead(conn) => self.paused.retain(|c| *c != conn),
-                Output::Dial(conn, address) => {
-                    let engine::snapshot::Address::Tcp(address) = &*address else {
+                Output::Dial(conn, to) => {
+                    let engine::snapshot::Address::Tcp(address) = &*to.address else {
                         unreachable!("the plan has no unix sockets")
                     };
                     self.dials.push_back((conn, address.port()));
@@ -178,6 +178,11 @@ impl Bench {
         self.turn(vec![Input::Read(conn, bytes.as_ref())]);
     }
 
+    /// A client's handshake is complete.
+    pub(crate) fn secured(&mut self, conn: ConnId, secured: Secured) {
+        self.turn(vec![Input::Secured(conn, Box::new(secured))]);
+    }
+
     pub(crate) fn close(&mut self, conn: ConnId, closed: Closed) {
         self.turn(vec![Input::Closed(conn, closed)]);
     }
@@ -211,13 +216,17 @@ impl Bench {
     /// Lets the next dial succeed and gives the connection.
     pub(crate) fn upstream(&mut self) -> ConnId {
         let (conn, _) = self.dial().expect("a dial");
-        self.turn(vec![Input::Connected(conn, Ok(()))]);
+        self.turn(vec![Input::Connected(conn, Ok(Connected::default()))]);
         conn
     }
 
     pub(crate) fn refuse_dial(&mut self) -> u16 {
+        self.fail_dial(DialError::Refused)
+    }
+
+    pub(crate) fn fail_dial(&mut self, error: DialError) -> u16 {
         let (conn, port) = self.dial().expect("a dial");
-        self.turn(vec![Input::Connected(conn, Err(DialError::Refused))]);
+        self.turn(vec![Input::Connected(conn, Err(error))]);
         port
     }
 
@@ -344,6 +353,6 @@ pub(crate) fn body(message: &str) -> &str {
 impl Bench {
     /// A dial that the test took itself succeeds.
     pub(crate) fn mail_connected(&mut self, conn: ConnId) {
-        self.turn(vec![Input::Connected(conn, Ok(()))]);
+        self.turn(vec![Input::Connected(conn, Ok(Connected::default()))]);
     }
 }

@@ -12,3 +12,4 @@ mod http2;
 mod matching;
 mod peer;
 mod streams;
+mod tls;

@@ -20,6 +20,7 @@ fn config(concurrency: &[u32], capacity: u32) -> RoomConfig {
         path_prefix: String::new(),
         weight: 1,
         concurrency,
+        tls: None,
     };
     RoomConfig {
         balance: Balance::LeastLoaded,

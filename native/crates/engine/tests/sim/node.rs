@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::clock::{MS, Now, SECOND};
 use engine::ids::{AskId, ConnId, ListenerId, WorkerId};
-use engine::input::{Accepted, Answer, Closed, DialError, Input, Mail};
+use engine::input::{Accepted, Answer, Closed, Connected, DialError, Input, Mail};
 use engine::limits::{QUEUE_BYTES_HIGH, READ_BYTES, TURN_INPUTS_MAX};
 use engine::output::{How, Output};
 use engine::shared::Shared;
@@ -22,7 +22,7 @@ use crate::world::{Event, World};
 pub(crate) enum Inbound {
     Mail(Mail),
     Accept(usize),
-    Connected(ConnId, Result<(), DialError>),
+    Connected(ConnId, Result<Connected, DialError>),
 }
 
 /// One worker.
@@ -280,7 +280,7 @@ impl World {
                 }
                 Output::PauseRead(conn) => self.set_paused(w, conn, true),
                 Output::ResumeRead(conn) => self.set_paused(w, conn, false),
-                Output::Dial(conn, address) => self.dial(w, conn, plan::upstream_of(&address)),
+                Output::Dial(conn, to) => self.dial(w, conn, plan::upstream_of(&to.address)),
                 Output::Close(conn, how) => self.close(w, conn, how),
                 Output::Mail(to, mail) => {
                     assert_ne!(usize::from(to.0), w, "mail to itself");
@@ -324,7 +324,7 @@ impl World {
             match self.random.below(5) {
                 0 => {
                     delay = 500 * MS;
-                    Ok(())
+                    Ok(Connected::default())
                 }
                 1 => Err(DialError::Unreachable),
                 2 => Err(DialError::Exhausted),
@@ -332,7 +332,7 @@ impl World {
                 _ => Err(DialError::Refused),
             }
         } else {
-            Ok(())
+            Ok(Connected::default())
         };
         self.trace.line(self.now, || {
             format!("worker {w} dials upstream {upstream} as {conn:?}: {result:?}")
@@ -345,7 +345,7 @@ impl World {
         w: usize,
         conn: ConnId,
         upstream: usize,
-        result: Result<(), DialError>,
+        result: Result<Connected, DialError>,
     ) {
         if self.nodes[w].dialing.remove(&conn).is_none() {
             return;

@@ -42,6 +42,7 @@ fn listener(name: &str, kind: ListenerKind) -> ListenerPlan {
         idle_ms: 4000,
         head_ms: 3000,
         requests_max: 0,
+        tls: None,
     }
 }
 
@@ -125,6 +126,7 @@ fn pool(name: &str, mood: &Mood, random: &mut Random) -> PoolPlan {
                 path_prefix: String::new(),
                 weight: 1 + random.below(3) as u32,
                 concurrency: mood.concurrency,
+                tls: None,
             }
         })
         .collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::clock::{MS, SECOND};
 use engine::ids::{AskId, ConnId};
-use engine::input::{DialError, Drain, Mail};
+use engine::input::{Connected, DialError, Drain, Mail};
 use engine::random::Random;
 use engine::shared::Shared;
 use engine::snapshot::Snapshot;
@@ -28,7 +28,7 @@ pub(crate) enum Event {
     ArriveRst(usize, Way),
     Writable(usize),
     Mail(usize, Mail),
-    Connected(usize, ConnId, usize, Result<(), DialError>),
+    Connected(usize, ConnId, usize, Result<Connected, DialError>),
     Answer(usize, AskId),
     Lingered(usize),
     Accept(usize),

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use engine::clock::Now;
 use engine::ids::{ConnId, WorkerId};
-use engine::input::{Accepted, Closed, DialError, Input, Mail};
-use engine::output::{How, Output};
+use engine::input::{Accepted, Closed, Connected, DialError, Input, Mail, Secured};
+use engine::output::{Dial, How, Output};
+use engine::snapshot::plan::ClientTlsPlan;
 use engine::snapshot::{Address, ListenerKind};
 use reactor::{Birth, Factory, Host, Listen, Machine, Options};
 
@@ -33,7 +34,8 @@ pub trait Behaviour: 'static {
     fn closed(&mut self, at: &mut Table, id: ConnId, _closed: Closed) {
         at.close(id, How::Now);
     }
-    fn connected(&mut self, _at: &mut Table, _id: ConnId, _outcome: Result<(), DialError>) {}
+    fn connected(&mut self, _at: &mut Table, _id: ConnId, _outcome: Result<Connected, DialError>) {}
+    fn secured(&mut self, _at: &mut Table, _id: ConnId, _secured: &Secured) {}
     fn mail(&mut self, _at: &mut Table, _mail: Mail) {}
     fn wrote(&mut self, _at: &mut Table, _id: ConnId, _bytes: usize) {}
     fn fin_ahead(&mut self, _at: &mut Table, _id: ConnId) {}
@@ -128,8 +130,20 @@ impl Table {
 
     pub fn dial(&mut self, address: Address) -> ConnId {
         let id = self.allocate();
-        self.outputs.push_back(Output::Dial(id, Arc::new(address)));
+        self.dial_with(id, address, None);
         id
+    }
+
+    pub fn dial_secured(&mut self, address: Address, tls: ClientTlsPlan) -> ConnId {
+        let id = self.allocate();
+        self.dial_with(id, address, Some(Arc::new(tls)));
+        id
+    }
+
+    fn dial_with(&mut self, id: ConnId, address: Address, tls: Option<Arc<ClientTlsPlan>>) {
+        let address = Arc::new(address);
+        self.outputs
+            .push_back(Output::Dial(id, Dial { address, tls }));
     }
 
     pub fn open(&self) -> usize {
@@ -165,6 +179,7 @@ impl<B: Behaviour> Machine for Scripted<B> {
                 assert!(at.is_open(id), "no byte of a closed connection");
                 self.behaviour.read(at, id, bytes);
             }
+            Input::Secured(id, secured) => self.behaviour.secured(at, id, &secured),
             Input::Closed(id, closed) => self.behaviour.closed(at, id, closed),
             Input::Connected(id, outcome) => {
                 if outcome.is_err() {
