@@ -59,9 +59,18 @@ impl<'a> Bits<'a> {
         self.held -= bits;
     }
 
-    /// The next octet, if all of its code is there; `None` at the end, rightly padded.
+    /// What the next bits begin with; true as far as bits are held.
     #[inline]
-    fn one(&mut self, step: Step) -> Result<Option<u8>, Error> {
+    fn step(&self) -> Step {
+        #[expect(clippy::indexing_slicing, reason = "an index of ROOT_BITS bits")]
+        ROOT[(self.word >> (64 - ROOT_BITS)) as usize]
+    }
+
+    /// The next octet; `None` at the end, rightly padded.
+    #[inline]
+    fn one(&mut self) -> Result<Option<u8>, Error> {
+        self.refill();
+        let step = self.step();
         let (symbol, len) = if step.first == LONG {
             long(self.word)
         } else {
@@ -108,8 +117,7 @@ pub(super) fn decode<'a>(text: &[u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u
     loop {
         bits.refill();
         for _ in 0..STEPS {
-            #[expect(clippy::indexing_slicing, reason = "an index of ROOT_BITS bits")]
-            let step = ROOT[(bits.word >> (64 - ROOT_BITS)) as usize];
+            let step = bits.step();
             if usize::from(step.both) <= bits.held {
                 if let Some(pair) = scratch.get_mut(len..len + 2) {
                     pair.copy_from_slice(&step.symbols);
@@ -118,9 +126,8 @@ pub(super) fn decode<'a>(text: &[u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u
                 bits.take(usize::from(step.both));
                 continue;
             }
-            // A long code, or the last ones.
-            bits.refill();
-            let Some(symbol) = bits.one(step)? else {
+            // A long code, or what is behind one, or the last ones.
+            let Some(symbol) = bits.one()? else {
                 return Ok(scratch.get(..len).unwrap_or_default());
             };
             if let Some(slot) = scratch.get_mut(len) {
@@ -231,7 +238,7 @@ mod tests {
     use super::*;
 
     /// Bit by bit, too simple to be wrong.
-    pub(super) fn plain_decode(text: &[u8]) -> Option<Vec<u8>> {
+    fn plain_decode(text: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         let (mut bits, mut len) = (0_u32, 0);
         for at in 0..text.len() * 8 {
@@ -333,7 +340,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn long_codes_at_every_distance() {
+        for before in 0..40 {
+            for between in 0..20 {
+                let text = [
+                    &b"i".repeat(before)[..],
+                    b"\n",
+                    &b"t".repeat(between),
+                    b"\r-key",
+                ];
+                let text = text.concat();
+                assert_eq!(decoded(&plain_encode(&text)), Ok(text));
+            }
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
         #[test]
         fn agrees_with_bit_by_bit(text in vec(any::<u8>(), 0..60)) {
             prop_assert_eq!(decoded(&text).ok(), plain_decode(&text));
@@ -344,7 +369,7 @@ mod tests {
             text in prop_oneof![
                 vec(any::<u8>(), 0..60),
                 "[ -~]{0,200}".prop_map(String::into_bytes),
-                "[a-z0-9_-]{0,40}[\n\u{e9}~{]?[a-z]{0,9}".prop_map(String::into_bytes),
+                "[a-z0-9\n\r{\x00\u{e9}]{0,120}".prop_map(String::into_bytes),
             ],
         ) {
             let code = plain_encode(&text);

@@ -1,5 +1,5 @@
-//! Integers with a prefix (RFC 7541 §5.1): small ones lie in the low bits of an octet that also says
-//! what they are for, larger ones go on in octets of seven bits.
+//! Integers with a prefix (RFC 7541 §5.1): small ones lie in the low bits of an octet that also
+//! says what they are for, larger ones go on in octets of seven bits.
 
 use super::Error;
 

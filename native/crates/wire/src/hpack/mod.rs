@@ -2,8 +2,8 @@
 //!
 //! Each end of a connection has one [`Encoder`] for what it sends and one [`Decoder`] for what it
 //! reads; both keep state from block to block, so every block goes through, in order, also one
-//! whose fields nobody wants. A header block comes whole: putting HEADERS and CONTINUATION together,
-//! and bounding that, is the caller's work.
+//! whose fields nobody wants. A header block comes whole: putting HEADERS and CONTINUATION
+//! together, and bounding that, is the caller's work.
 //!
 //! Invariants: a peer's bytes never panic and never make us hold more than the dynamic table, which
 //! our settings bound, and one literal's text, which the block bounds. The work is linear in the
@@ -37,7 +37,7 @@ pub enum Error {
     Huffman,
     /// No entry has this index (§2.3.3).
     Index,
-    /// A table size above our setting, or a change of it behind the block's first field (§4.2, §6.3).
+    /// A table size above our setting, or a change of it behind the first field (§4.2, §6.3).
     TableSize,
 }
 
