@@ -9,10 +9,10 @@
 //! Everything that is to be sent is appended to the `out` of the call: the connection's send queue,
 //! of which the caller removes from the front what the socket took. A head goes there at once. Data
 //! goes there while both windows allow it and `out` is short; the rest waits in its stream's queue,
-//! where `flush` takes it from by urgency and then round robin.
+//! from which `flush` takes it, by urgency and then round robin.
 //!
-//! A stream lives from its first event (or [`Connection::open`]) to [`Connection::forget`], which is
-//! how the caller says that its own work for it is over. Until then it counts against the limit on
+//! A stream lives from its first event (or [`Connection::open`]) to [`Connection::forget`], with
+//! which the caller says that its own work for it is over. Until then it counts against the limit on
 //! streams, whatever the peer did to it meanwhile.
 //!
 //! Invariants: the connection window is given back as data arrives and a stream's window as the
