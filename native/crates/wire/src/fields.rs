@@ -88,7 +88,12 @@ impl Fields {
     /// checked: whoever took it from a peer has done so, and `encode::field` does it again.
     #[inline]
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Name {
-        let known = Name::from_bytes(name);
+        self.push_as(Name::from_bytes(name), name, value)
+    }
+
+    /// Appends as [`push`](Self::push) does a field whose known name was looked up.
+    #[inline]
+    pub(crate) fn push_as(&mut self, known: Name, name: &[u8], value: &[u8]) -> Name {
         if known == Name::Other {
             let start = self.arena.len();
             self.arena.extend_from_slice(name);

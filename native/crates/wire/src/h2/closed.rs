@@ -34,18 +34,17 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
-    /// Remembers how a stream ended, the last word counting.
+    /// Remembers how a stream ended that may be remembered already: the last word counts.
     pub(crate) fn set(&mut self, id: StreamId, ending: Ending) {
-        let code = match ending {
-            Ending::ByUs => 1,
-            Ending::ByPeer => 2,
-            Ending::Ended | Ending::Forgotten | Ending::Never => 0,
-        };
-        let entry = (id >> 1) << 2 | code;
-        if let Some(known) = self.ring.iter_mut().find(|entry| id_of(**entry) == id) {
-            *known = entry;
-            return;
+        match self.ring.iter_mut().find(|entry| id_of(**entry) == id) {
+            Some(known) => *known = entry_of(id, ending),
+            None => self.push(id, ending),
         }
+    }
+
+    /// Remembers how a stream ended that was live until now.
+    pub(crate) fn push(&mut self, id: StreamId, ending: Ending) {
+        let entry = entry_of(id, ending);
         if self.ring.len() < CLOSED_REMEMBERED {
             self.ring.push(entry);
             return;
@@ -74,6 +73,15 @@ impl Closed {
     }
 }
 
+fn entry_of(id: StreamId, ending: Ending) -> u32 {
+    let code = match ending {
+        Ending::ByUs => 1,
+        Ending::ByPeer => 2,
+        Ending::Ended | Ending::Forgotten | Ending::Never => 0,
+    };
+    (id >> 1) << 2 | code
+}
+
 fn id_of(entry: u32) -> StreamId {
     (entry >> 2) << 1 | 1
 }
@@ -87,7 +95,7 @@ mod tests {
         let mut closed = Closed::default();
         let endings = [Ending::Ended, Ending::ByUs, Ending::ByPeer];
         for (id, ending) in (1..100_000).step_by(4).zip(endings.into_iter().cycle()) {
-            closed.set(id, ending);
+            closed.push(id, ending);
             assert_eq!(closed.ending(id), ending);
             assert_eq!(closed.ending(id + 2), Ending::Never);
             closed.set(id, Ending::ByUs);

@@ -244,7 +244,7 @@ impl Connection {
             Over::No if stream.closed() => Ending::Ended,
             Over::No | Over::ByUs => Ending::ByUs,
         };
-        self.closed.set(id, ending);
+        self.closed.push(id, ending);
     }
 
     /// Writes the GOAWAY of a connection error and makes it final.

@@ -11,8 +11,8 @@
 //! goes there while both windows allow it and `out` is short; the rest waits in its stream's queue,
 //! from which `flush` takes it, by urgency and then round robin.
 //!
-//! A stream lives from its first event (or [`Connection::open`]) to [`Connection::forget`], with
-//! which the caller says that its own work for it is over. Until then it counts against the limit on
+//! A stream lives from its first event (or [`Connection::open`]) to [`Connection::forget`], which
+//! says that the caller's own work for it is over. Until then it counts against the limit on
 //! streams, whatever the peer did to it meanwhile.
 //!
 //! Invariants: the connection window is given back as data arrives and a stream's window as the

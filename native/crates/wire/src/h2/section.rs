@@ -156,7 +156,7 @@ impl<'c> Section<'c> {
             }
             _ => {}
         }
-        fields.push(name, value);
+        fields.push_as(known, name, value);
     }
 
     /// Whether there is room for one more.
