@@ -23,7 +23,8 @@ def main() -> int:
         report = _native.bench_run(options, lambda _: not ended.is_set())
         Path(sys.argv[3]).write_bytes(report)
         return 0
-    tool = _native.Engine(options) if kind == "engine" else _native.Relay(options)
+    start = _native.bench_engine if kind == "engine" else _native.bench_relay
+    tool = start(options)
     sys.stdout.write(json.dumps({"addresses": tool.addresses()}) + "\n")
     sys.stdout.flush()
     ended.wait()

@@ -12,14 +12,15 @@ __all__ = [
     "Ask",
     "Channel",
     "Core",
-    "Engine",
     "Picker",
     "PlanError",
-    "Relay",
     "RequestHead",
+    "Running",
     "StartError",
     "__version__",
+    "bench_engine",
     "bench_html",
+    "bench_relay",
     "bench_run",
     "bench_text",
     "parse_request_head",
@@ -170,18 +171,15 @@ def bench_text(report: bytes) -> str: ...
 def bench_html(report: bytes) -> str: ...
 
 @final
-class Engine:
-    """A simulated inference engine on a thread of its own."""
+class Running:
+    """A simulated engine or a byte relay on a thread of its own; it ends with this object."""
 
-    def __new__(cls, options: bytes) -> Engine: ...
     def addresses(self) -> list[str]: ...
     def stats(self) -> bytes: ...
     def stop(self) -> None: ...
 
-@final
-class Relay:
-    """The byte relay that proxies are measured against."""
+def bench_engine(options: bytes) -> Running:
+    """Start a simulated inference engine."""
 
-    def __new__(cls, options: bytes) -> Relay: ...
-    def addresses(self) -> list[str]: ...
-    def stop(self) -> None: ...
+def bench_relay(options: bytes) -> Running:
+    """Start the byte relay that proxies are measured against."""

@@ -17,7 +17,7 @@ class SimEngine:
         """Start it."""
         from fastproxy import _native
 
-        self._engine = _native.Engine(json.dumps(self.options).encode())
+        self._engine = _native.bench_engine(json.dumps(self.options).encode())
         self.address = self._engine.addresses()[0]
         self.url = self.address if self.address.startswith("unix:") else f"http://{self.address}"
         return self

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from fastproxy import Proxy, errors
-from fastproxy._native import Engine
+from fastproxy._native import bench_engine
 from fastproxy.demo.client import stream_chat
 from fastproxy.demo.table import Flow, line, reading, table
 from fastproxy.observe.metrics import decode
@@ -21,7 +21,7 @@ from fastproxy.server.notify import Notifier
 @pytest.fixture
 def engine() -> Iterator[str]:
     """URL of a quick simulated engine."""
-    running = Engine(orjson.dumps({"gap_us": 1000, "first_token_us": 1000}))
+    running = bench_engine(orjson.dumps({"gap_us": 1000, "first_token_us": 1000}))
     yield f"http://{running.addresses()[0]}"
     running.stop()
 

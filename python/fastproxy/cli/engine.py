@@ -68,7 +68,7 @@ __all__ = ["command"]
 )
 def command(raw: str | None, **given: object) -> None:
     """Run a simulated inference engine until a signal ends it."""
-    from fastproxy._native import Engine  # noqa: PLC0415 - `engine --help` needs none
+    from fastproxy._native import bench_engine  # noqa: PLC0415 - `engine --help` needs none
 
     options = _options(given)
     if raw is not None:
@@ -78,7 +78,7 @@ def command(raw: str | None, **given: object) -> None:
             msg = f"--options: not a JSON object: {error}"
             raise click.UsageError(msg) from None
     try:
-        engine = Engine(orjson.dumps(options))
+        engine = bench_engine(orjson.dumps(options))
     except (OSError, ValueError) as error:
         raise StartError(str(error)) from error
     for address in engine.addresses():

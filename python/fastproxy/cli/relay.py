@@ -16,10 +16,10 @@ __all__ = ["command"]
 @click.option("--upstream", required=True, metavar="ADDR", help="HOST:PORT or unix:/path.sock.")
 def command(listen: str, upstream: str) -> None:
     """Copy bytes between clients and one upstream until a signal ends it."""
-    from fastproxy._native import Relay  # noqa: PLC0415 - `relay --help` needs none
+    from fastproxy._native import bench_relay  # noqa: PLC0415 - `relay --help` needs none
 
     try:
-        relay = Relay(orjson.dumps({"listen": [listen], "upstream": [upstream]}))
+        relay = bench_relay(orjson.dumps({"listen": [listen], "upstream": [upstream]}))
     except (OSError, ValueError) as error:
         raise StartError(str(error)) from error
     for address in relay.addresses():

@@ -37,7 +37,7 @@ async def simulated(count: int = 2) -> AsyncIterator[Engines]:
         "first_token_us": 60_000,
         "gap_us": 25_000,
     }
-    engines = [_native.Engine(orjson.dumps(options | {"seed": n + 1})) for n in range(count)]
+    engines = [_native.bench_engine(orjson.dumps(options | {"seed": n + 1})) for n in range(count)]
     try:
         urls = tuple(f"http://{engine.addresses()[0]}" for engine in engines)
         yield Engines(urls, "sim", 40, "Say something about proxies.")

@@ -22,12 +22,14 @@ mod process;
 mod random;
 pub mod relay;
 pub mod report;
+mod running;
 mod slab;
 mod socket;
 pub mod trace;
 
 pub use address::Address;
 pub use error::Error;
+pub use running::{Part, Running};
 
 /// Options, counters and reports as JSON.
 pub fn json(value: &impl serde::Serialize) -> String {

@@ -11,15 +11,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    thread::JoinHandle,
 };
 
 use mio::{Events, Poll, Token, Waker, event::Event};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Address, Error, clock,
+    Address, Error, Running, clock,
     error::system,
+    running::Counted,
     slab::Slab,
     socket::{Listener, Stream},
 };
@@ -85,49 +85,14 @@ struct Counters {
     cpu_ns: AtomicU64,
 }
 
-/// A running relay; dropping it stops it.
-#[derive(Debug)]
-pub struct Handle {
-    addresses: Vec<Address>,
-    counters: Arc<Counters>,
-    stop: Arc<AtomicBool>,
-    waker: Waker,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Opens the listeners and starts the relay's thread.
-pub fn start(options: &Options) -> Result<Handle, Error> {
-    let counters = Arc::new(Counters::default());
-    let (relay, addresses, waker) = Relay::open(options, Arc::clone(&counters))?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
-    let thread = std::thread::Builder::new()
-        .name("byte-relay".to_owned())
-        .spawn(move || relay.run(&told))
-        .map_err(system("starting a thread"))?;
-    Ok(Handle {
-        addresses,
-        counters,
-        stop,
-        waker,
-        thread: Some(thread),
-    })
-}
-
-impl Handle {
-    /// Where it listens, in the order of `Options::listen`, with the ports that were picked.
-    pub fn addresses(&self) -> &[Address] {
-        &self.addresses
-    }
-
-    /// The counters now.
-    pub fn stats(&self) -> Stats {
-        let Counters {
+impl Counted<Stats> for Counters {
+    fn read(&self) -> Stats {
+        let Self {
             pairs_total,
             pairs,
             bytes,
             cpu_ns,
-        } = &*self.counters;
+        } = self;
         Stats {
             pairs_total: pairs_total.load(Relaxed),
             pairs: pairs.load(Relaxed),
@@ -135,30 +100,15 @@ impl Handle {
             cpu_ns: cpu_ns.load(Relaxed),
         }
     }
-
-    /// False once it was stopped.
-    pub fn running(&self) -> bool {
-        self.thread
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished())
-    }
-
-    /// Closes all connections and ends the thread; waits for it.
-    pub fn stop(&mut self) {
-        self.stop.store(true, Relaxed);
-        // Waking fails only when the thread has ended already.
-        let _ = self.waker.wake();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been printed by it; there is nothing to add.
-            let _ = thread.join();
-        }
-    }
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// Opens the listeners and starts the relay's thread. Stopping it closes all connections.
+pub fn start(options: &Options) -> Result<Running<Stats>, Error> {
+    let counters = Arc::new(Counters::default());
+    let (relay, addresses, waker) = Relay::open(options, Arc::clone(&counters))?;
+    Running::start("byte-relay", addresses, counters, waker, move |stop| {
+        relay.run(stop);
+    })
 }
 
 /// One end of a pair. `held` are bytes read from the other end and not yet written to this one.
@@ -307,7 +257,7 @@ impl Relay {
         Ok((relay, addresses, waker))
     }
 
-    fn run(mut self, stop: &Arc<AtomicBool>) {
+    fn run(mut self, stop: &AtomicBool) {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut next_cpu_ns = 0;
         while !stop.load(Relaxed) {

@@ -12,7 +12,7 @@ use std::{
 use harness::{engine, load};
 
 /// Sends bytes and reads until the engine closes.
-fn talk(engine: &bench::engine::Handle, bytes: &[u8]) -> String {
+fn talk(engine: &bench::Running<bench::engine::Stats>, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(engine.addresses()[0].to_string()).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(5)))

@@ -11,7 +11,7 @@ fn over(target: &bench::Address, json: &str) -> bench::report::Report {
 }
 
 /// Waits until the engine knows that everybody has left.
-fn at_rest(engine: &bench::engine::Handle) {
+fn at_rest(engine: &bench::Running<bench::engine::Stats>) {
     let begun = std::time::Instant::now();
     while engine.stats().running + engine.stats().waiting > 0 {
         assert!(begun.elapsed().as_secs() < 3, "{:?}", engine.stats());

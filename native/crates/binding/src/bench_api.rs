@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use bench::{engine, load, relay, report};
+use bench::{Part, engine, load, relay, report};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -57,79 +57,51 @@ pub(crate) fn bench_html(report: &[u8]) -> PyResult<String> {
     guarded(|| Ok(report::html(&parse(report)?)))
 }
 
-/// A simulated inference engine on a thread of its own.
+/// A simulated engine or a byte relay on a thread of its own.
 #[pyclass(frozen, module = "fastproxy._native")]
-pub(crate) struct Engine {
-    handle: Mutex<engine::Handle>,
+pub(crate) struct Running {
+    part: Mutex<Box<dyn Part>>,
+}
+
+impl Running {
+    fn of(part: impl Part + 'static) -> Self {
+        Self {
+            part: Mutex::new(Box::new(part)),
+        }
+    }
 }
 
 #[pymethods]
-impl Engine {
-    #[new]
-    fn new(options: &[u8]) -> PyResult<Self> {
-        guarded(|| {
-            let options: engine::Options = serde_json::from_slice(options).map_err(value_error)?;
-            let handle = engine::start(options).map_err(start_error)?;
-            Ok(Self {
-                handle: Mutex::new(handle),
-            })
-        })
-    }
-
+impl Running {
     fn addresses(&self) -> Vec<String> {
-        lock(&self.handle)
-            .addresses()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        let part = lock(&self.part);
+        part.addresses().iter().map(ToString::to_string).collect()
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        guarded(|| {
-            let body = serde_json::to_vec(&lock(&self.handle).stats()).map_err(value_error)?;
-            Ok(PyBytes::new(py, &body))
-        })
+        guarded(|| Ok(PyBytes::new(py, lock(&self.part).stats().as_bytes())))
     }
 
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         guarded(|| {
-            py.detach(|| lock(&self.handle).stop());
+            py.detach(|| lock(&self.part).stop());
             Ok(())
         })
     }
 }
 
-/// The byte relay that proxies are measured against.
-#[pyclass(frozen, module = "fastproxy._native")]
-pub(crate) struct Relay {
-    handle: Mutex<relay::Handle>,
+#[pyfunction]
+pub(crate) fn bench_engine(options: &[u8]) -> PyResult<Running> {
+    guarded(|| {
+        let options: engine::Options = serde_json::from_slice(options).map_err(value_error)?;
+        Ok(Running::of(engine::start(options).map_err(start_error)?))
+    })
 }
 
-#[pymethods]
-impl Relay {
-    #[new]
-    fn new(options: &[u8]) -> PyResult<Self> {
-        guarded(|| {
-            let options: relay::Options = serde_json::from_slice(options).map_err(value_error)?;
-            let handle = relay::start(&options).map_err(start_error)?;
-            Ok(Self {
-                handle: Mutex::new(handle),
-            })
-        })
-    }
-
-    fn addresses(&self) -> Vec<String> {
-        lock(&self.handle)
-            .addresses()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    fn stop(&self, py: Python<'_>) -> PyResult<()> {
-        guarded(|| {
-            py.detach(|| lock(&self.handle).stop());
-            Ok(())
-        })
-    }
+#[pyfunction]
+pub(crate) fn bench_relay(options: &[u8]) -> PyResult<Running> {
+    guarded(|| {
+        let options: relay::Options = serde_json::from_slice(options).map_err(value_error)?;
+        Ok(Running::of(relay::start(&options).map_err(start_error)?))
+    })
 }

@@ -26,13 +26,14 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<primitives::RequestHead>()?;
     module.add_class::<primitives::Channel>()?;
     module.add_class::<primitives::Picker>()?;
-    module.add_class::<bench_api::Engine>()?;
-    module.add_class::<bench_api::Relay>()?;
+    module.add_class::<bench_api::Running>()?;
     module.add_function(wrap_pyfunction!(core::raise_nofile_limit, module)?)?;
     module.add_function(wrap_pyfunction!(core::usable_cpus, module)?)?;
     module.add_function(wrap_pyfunction!(tls::check_bundle, module)?)?;
     module.add_function(wrap_pyfunction!(tls::check_certificate, module)?)?;
     module.add_function(wrap_pyfunction!(primitives::parse_request_head, module)?)?;
+    module.add_function(wrap_pyfunction!(bench_api::bench_engine, module)?)?;
+    module.add_function(wrap_pyfunction!(bench_api::bench_relay, module)?)?;
     module.add_function(wrap_pyfunction!(bench_api::bench_run, module)?)?;
     module.add_function(wrap_pyfunction!(bench_api::bench_text, module)?)?;
     module.add_function(wrap_pyfunction!(bench_api::bench_html, module)?)?;

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     clock,
     random::Random,
+    running::Counted,
     slab::{Key, Slab},
 };
 

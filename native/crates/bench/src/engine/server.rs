@@ -7,10 +7,7 @@
 use std::{
     cmp::Reverse,
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use mio::{Events, Poll, Token, Waker};
@@ -106,7 +103,7 @@ impl Server {
     }
 
     /// Runs until it is told to stop or `die_after_requests` strikes.
-    pub(crate) fn run(mut self, stop: &Arc<AtomicBool>) {
+    pub(crate) fn run(mut self, stop: &AtomicBool) {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         while !stop.load(Relaxed) && !self.core.dead {
             let now_ns = clock::now_ns();

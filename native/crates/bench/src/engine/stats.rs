@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
+use crate::running::Counted;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of an engine at one moment; never reset.
@@ -13,8 +15,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)* }
 
-        impl Counters {
-            pub(crate) fn read(&self) -> Stats {
+        impl Counted<Stats> for Counters {
+            fn read(&self) -> Stats {
                 Stats { $($name: self.$name.load(Relaxed),)* }
             }
         }

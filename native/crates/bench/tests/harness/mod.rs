@@ -2,14 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bench::{
-    engine,
+    Running, engine,
     load::{self, Options},
     relay,
     report::Report,
 };
 
 /// An engine that answers at once unless told otherwise.
-pub(crate) fn engine(json: &str) -> engine::Handle {
+pub(crate) fn engine(json: &str) -> Running<engine::Stats> {
     let mut options = engine::Options::from_json(json).unwrap();
     if !json.contains("first_token_us") {
         options.first_token_us = 1_000;
@@ -22,7 +22,7 @@ pub(crate) fn engine(json: &str) -> engine::Handle {
 
 /// A relay in front of an engine.
 #[allow(dead_code, reason = "not every test file relays")]
-pub(crate) fn relay(engine: &engine::Handle) -> relay::Handle {
+pub(crate) fn relay(engine: &Running<engine::Stats>) -> Running<relay::Stats> {
     let upstream = vec![engine.addresses()[0].to_string()];
     relay::start(&relay::Options {
         upstream,
