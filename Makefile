@@ -128,7 +128,9 @@ fuzz: native/Cargo.lock ## Fuzz T= for S= seconds (all targets when T is empty)
 .PHONY: long
 long: setup $(VENV)/.test ## Fuzzing (10 minutes a target), 20,000 simulated seeds, loom, soak
 	$(PYTHON) tools/fuzz.py --seconds 600
-	FASTPROXY_SIM_RUNS=20000 $(CARGO) test $(NATIVE) -p engine --release --test sim -- --nocapture
+	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
+		FASTPROXY_SIM_RUNS=20000 $(CARGO) test $(NATIVE) --target-dir native/target/checked \
+		-p engine --release --test sim -- --nocapture
 	$(MAKE) loom
 	FASTPROXY_SOAK_S=$(SOAK_S) $(BIN)/python -m pytest -q tests/fault -m soak
 
