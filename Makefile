@@ -73,6 +73,11 @@ $(VENV)/.apt: tools/apt_packages.sh
 	tools/apt_packages.sh iproute2 nftables || echo "going on without: the tests that need them are skipped"
 	@touch $@
 
+$(VENV)/.apt-bench: tools/apt_packages.sh
+	@mkdir -p $(VENV)
+	tools/apt_packages.sh nginx-light haproxy strace linux-perf || echo "going on without: those peers and counts are left out"
+	@touch $@
+
 native/Cargo.lock: native/Cargo.lock.in tools/cargo_lock.py
 	$(PYTHON) tools/cargo_lock.py thaw
 
@@ -137,11 +142,11 @@ long: setup $(VENV)/.test ## Fuzzing (10 minutes a target), 20,000 simulated see
 # ---- measure it --------------------------------------------------------------------------------
 
 .PHONY: bench
-bench: setup $(VENV)/.bench ## Against nginx, HAProxy, Envoy and others on this machine
+bench: setup $(VENV)/.bench $(VENV)/.apt-bench ## Against nginx, HAProxy, Envoy and others on this machine
 	$(BIN)/python benches/measure.py all $(BENCH)
 
 .PHONY: acceptance
-acceptance: setup $(VENV)/.bench $(VENV)/.test $(VENV)/.model ## Every bar with its figure
+acceptance: setup $(VENV)/.bench $(VENV)/.test $(VENV)/.model $(VENV)/.apt-bench ## Every bar with its figure
 	$(BIN)/python -m benches.acceptance
 
 # ---- ship it -----------------------------------------------------------------------------------
