@@ -48,11 +48,15 @@ pub enum Unit {
     MicroMoney,
 }
 
-/// Amounts taken before dispatch and settled at the end. Limits will hang on it.
+/// Amounts by `Unit as usize`.
+type Amounts = [u64; 6];
+
+/// Amounts expected before dispatch and settled at the end. Limits will hang on it; the access log
+/// shows how far the two are apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reservation {
-    /// Amounts by `Unit as usize`.
-    amounts: [u64; 6],
+    reserved: Amounts,
+    used: Amounts,
 }
 
 /// Bytes of text per token while nothing better is known (the ratio that llm-d's picker uses).
@@ -62,34 +66,35 @@ impl Reservation {
     /// What a request is expected to take: its prompt by its bytes, its answer by `max_tokens`.
     pub(crate) fn estimate(scan: &BodyScan) -> Self {
         let mut estimate = Self::default();
-        estimate.set(Unit::Requests, 1);
-        estimate.set(
-            Unit::PromptTokens,
-            scan.prompt_bytes().div_ceil(BYTES_PER_TOKEN),
-        );
-        estimate.set(Unit::CompletionTokens, scan.max_tokens().unwrap_or(0));
+        estimate.reserved[Unit::Requests as usize] = 1;
+        estimate.reserved[Unit::PromptTokens as usize] =
+            scan.prompt_bytes().div_ceil(BYTES_PER_TOKEN);
+        estimate.reserved[Unit::CompletionTokens as usize] = scan.max_tokens().unwrap_or(0);
         estimate
     }
 
-    /// What it took.
-    pub(crate) fn settle(&mut self, tally: &Tally, bytes: u64) {
-        if let Some(tokens) = tally.prompt_tokens {
-            self.set(Unit::PromptTokens, tokens);
+    /// What it took: nothing but bytes if no endpoint `answered`. An endpoint that does not say how
+    /// long the prompt was took what was expected.
+    fn settle(&mut self, tally: &Tally, bytes: u64, answered: bool) {
+        self.used[Unit::Bytes as usize] = bytes;
+        if answered {
+            self.used[Unit::Requests as usize] = self.reserved(Unit::Requests);
+            self.used[Unit::PromptTokens as usize] = tally
+                .prompt_tokens
+                .unwrap_or(self.reserved(Unit::PromptTokens));
+            self.used[Unit::CompletionTokens as usize] =
+                tally.completion_tokens.unwrap_or(tally.tokens);
         }
-        self.set(
-            Unit::CompletionTokens,
-            tally.completion_tokens.unwrap_or(tally.tokens),
-        );
-        self.set(Unit::Bytes, bytes);
     }
 
-    fn set(&mut self, unit: Unit, amount: u64) {
-        self.amounts[unit as usize] = amount;
+    /// The amount that was expected, in that unit.
+    pub fn reserved(&self, unit: Unit) -> u64 {
+        self.reserved[unit as usize]
     }
 
-    /// The amount in that unit.
-    pub fn amount(&self, unit: Unit) -> u64 {
-        self.amounts[unit as usize]
+    /// The amount that was taken, in that unit; 0 before the end.
+    pub fn used(&self, unit: Unit) -> u64 {
+        self.used[unit as usize]
     }
 }
 
@@ -303,9 +308,10 @@ impl Engine {
     /// The account at the end of an exchange.
     pub(crate) fn account(&mut self, exchange: &mut Exchange) {
         exchange.tally.settle();
+        let answered = exchange.response.answered || exchange.marks.first_token_ns > 0;
         exchange
             .reservation
-            .settle(&exchange.tally, exchange.response.bytes);
+            .settle(&exchange.tally, exchange.response.bytes, answered);
         if exchange.pool.is_none() {
             return;
         }

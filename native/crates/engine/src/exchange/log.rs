@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Exchange, Phase};
+use super::{Exchange, Phase, Reservation, Unit};
 use crate::engine::Engine;
 use crate::metrics::{Metric, code_class};
 use crate::output::Output;
@@ -71,6 +71,8 @@ pub struct Record {
     pub prompt_tokens: Option<u64>,
     /// From the upstream's `usage`.
     pub completion_tokens: Option<u64>,
+    /// What it was expected to take, and what it took.
+    pub reservation: Reservation,
     /// Request headers that the configuration lets the log show.
     pub fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -144,8 +146,21 @@ impl Record {
                 let _ = write!(out, ",\"{name}\":{value}");
             }
         }
+        self.write_amounts(out);
         self.write_fields(out);
         out.extend_from_slice(b"}\n");
+    }
+
+    fn write_amounts(&self, out: &mut Vec<u8>) {
+        use std::io::Write;
+        let reserved = tokens_of(|unit| self.reservation.reserved(unit));
+        let used = tokens_of(|unit| self.reservation.used(unit));
+        if reserved.max(used) > 0 {
+            let _ = write!(
+                out,
+                ",\"reserved_tokens\":{reserved},\"used_tokens\":{used}"
+            );
+        }
     }
 
     fn write_fields(&self, out: &mut Vec<u8>) {
@@ -163,6 +178,11 @@ impl Record {
         }
         out.push(b'}');
     }
+}
+
+/// Tokens of the prompt and of the answer together.
+fn tokens_of(amount: impl Fn(Unit) -> u64) -> u64 {
+    amount(Unit::PromptTokens).saturating_add(amount(Unit::CompletionTokens))
 }
 
 fn json_string(out: &mut Vec<u8>, text: &[u8]) {
@@ -282,6 +302,7 @@ impl Engine {
             tokens: exchange.tally.tokens,
             prompt_tokens: exchange.tally.prompt_tokens,
             completion_tokens: exchange.tally.completion_tokens,
+            reservation: exchange.reservation,
             fields: self
                 .snapshot
                 .log_fields

@@ -148,6 +148,35 @@ fn a_coded_stream_flows_as_it_comes_and_breaks_off_bare() {
 }
 
 #[test]
+fn a_record_tells_what_was_reserved_and_what_was_used() {
+    let tokens = |t: &mut Bench| {
+        let mut line = Vec::new();
+        t.record().write_json(&mut line);
+        let line: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+        ["reserved_tokens", "used_tokens"].map(|name| line[name].as_u64())
+    };
+    let ask = chat("org/name", r#","max_tokens":100,"prompt":"12345678""#);
+    let mut t = Bench::new(|_| {});
+    let client = t.client();
+    t.send(client, &ask);
+    let upstream = t.upstream();
+    t.send(
+        upstream,
+        ok(r#"{"usage":{"prompt_tokens":5,"completion_tokens":7}}"#),
+    );
+    assert_eq!(tokens(&mut t), [Some(102), Some(12)]);
+
+    // An engine that says nothing took the expected prompt; one that never answered took nothing.
+    t.send(client, &ask);
+    t.send(upstream, ok("{}"));
+    assert_eq!(tokens(&mut t), [Some(102), Some(2)]);
+    t.send(client, &ask);
+    t.close(client, Closed::Reset);
+    assert_eq!(tokens(&mut t), [Some(102), Some(0)]);
+    assert!(t.is_quiet());
+}
+
+#[test]
 fn an_event_beyond_its_bound_passes_through() {
     let mut t = Bench::new(|_| {});
     let (client, upstream) = started(&mut t);
