@@ -39,10 +39,10 @@ pub const H2_UPSTREAM_STREAMS: usize = 64;
 pub const H2_UPSTREAM_CONNECTIONS: usize = 64;
 /// An upstream HTTP/2 connection without a stream is kept for so long.
 pub const H2_UPSTREAM_IDLE_NS: u64 = 60 * SECOND;
-/// Answers that wait for a client to take them. A client that pipelines is served strictly in order;
-/// with so many answers unsent, or `QUEUE_BYTES_HIGH` bytes of them, nothing more of it is read or
-/// parsed until they are out (RFC 9112 §9.3.2 leaves the depth to us). What it sent meanwhile stays
-/// in its stash, at most two reads' worth.
+/// Answers that wait for a client to take them. A client that pipelines is served strictly in
+/// order; with so many answers unsent, or `QUEUE_BYTES_HIGH` bytes of them, nothing more of it is
+/// read or parsed until they are out (RFC 9112 §9.3.2 leaves the depth to us). What it sent
+/// meanwhile stays in its stash, at most two reads' worth.
 pub const PIPELINED_ANSWERS_MAX: usize = 16;
 /// Endpoints that a waiter's permit is matched against when one becomes free.
 pub const GRANT_SCAN_MAX: usize = 16;

@@ -1,8 +1,8 @@
 //! Body bytes that the whole process holds, against one bound.
 //!
 //! **Invariant:** what the charges hold together is at most `max` as it was when they took it.
-//! **Invariant:** a worker's charge ends with the worker: what an exchange had taken that was lost in
-//! a panic is returned when the worker is replaced.
+//! **Invariant:** a worker's charge ends with the worker: what an exchange had taken that was lost
+//! in a panic is returned when the worker is replaced.
 
 use std::sync::Arc;
 
