@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benches.harness import machine, svg
 from benches.harness.results import BASE, Result, text
-from benches.harness.verdict import OUT, Figure, line
+from benches.harness.verdict import OUT, SERIES, Figure, line
 from benches.peers import PEERS
 
 REPORTS = Path(__file__).resolve().parent / "reports"
@@ -41,7 +41,8 @@ def scenarios() -> list[Result]:
 
 def bars() -> list[dict[str, Any]]:
     """What was held against a limit."""
-    return [json.loads(path.read_text()) for path in sorted(OUT.glob("bar[0-9][0-9].json"))]
+    names = [f"{prefix}[0-9][0-9].json" for prefix in SERIES.values()]
+    return [json.loads(path.read_text()) for name in names for path in sorted(OUT.glob(name))]
 
 
 def losses(results: list[Result], found: list[dict[str, Any]]) -> list[str]:

@@ -51,7 +51,21 @@ def metrics() -> str:
         labels = ", ".join(part for part in (LABELS[row["scope"]], row["key"]) if part)
         name, kind = f"`fastproxy_{row['name']}`", row["kind"].lower()
         lines.append(f"| {name} | {kind} | {labels or '-'} | {row['help']} |")
+    lines += others()
     return "\n".join(lines) + "\n"
+
+
+def others() -> list[str]:
+    """Rows for what the control plane counts."""
+    from fastproxy.observe.metrics import Reloads  # noqa: PLC0415 - needs the native module
+    from fastproxy.server.upgrade import upgrades  # noqa: PLC0415
+
+    families = [Reloads().family(), *upgrades(None)]
+    return [
+        f"| `{family.name}` | {family.kind} | {', '.join(family.samples[0].labels) or '-'} "
+        f"| {family.help} |"
+        for family in families
+    ]
 
 
 def commands() -> str:

@@ -1,6 +1,6 @@
 """Bar 8: an engine killed in the middle of streams, and a configuration replaced under load."""
 
-import contextlib
+import http.client
 import os
 import signal
 import threading
@@ -127,11 +127,18 @@ def _monotonic(text: str) -> dict[str, float]:
 
 
 class Scraper:
-    """Reads the metrics all the time; remembers every counter that fell or vanished."""
+    """Reads the metrics all the time; remembers every counter that fell or vanished.
+
+    Attributes:
+        fallen: what was seen to fall, with both values.
+        failed: scrapes that were not answered.
+        scrapes: those that were.
+    """
 
     def __init__(self, admin: str) -> None:
         self.admin = admin
         self.fallen: list[str] = []
+        self.failed: list[str] = []
         self.scrapes = 0
         self._last: dict[str, float] = {}
         self._stop = threading.Event()
@@ -147,16 +154,22 @@ class Scraper:
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
-            with contextlib.suppress(OSError):
-                _, body = get(self.admin, "/metrics")
-                now = _monotonic(body.decode())
-                self.fallen += [
-                    f"{name}: {value} -> {now.get(name)}"
-                    for name, value in self._last.items()
-                    if now.get(name, -1.0) < value
-                ]
-                self._last = now
-                self.scrapes += 1
+            try:
+                status, body = get(self.admin, "/metrics")
+            except (OSError, http.client.HTTPException) as error:
+                self.failed.append(repr(error))
+                continue
+            if status != http.HTTPStatus.OK:
+                self.failed.append(f"status {status}")
+                continue
+            now = _monotonic(body.decode())
+            self.fallen += [
+                f"{name}: {value} -> {now.get(name)}"
+                for name, value in self._last.items()
+                if now.get(name, -1.0) < value
+            ]
+            self._last = now
+            self.scrapes += 1
 
 
 def _rewrite(running: Running, number: int) -> None:
@@ -183,11 +196,15 @@ def _wait_generation(running: Running, least: int, seconds: float = 5.0) -> int:
         time.sleep(0.002)
 
 
-def reloads(bar: Bar) -> None:
-    """By signal and by the admin API in turn, under unary load and streams."""
+def reloads(bar: Bar, *, new_connections: float = 0.0) -> None:
+    """By signal and by the admin API in turn, under unary load and streams.
+
+    A share of `new_connections` of the unary requests are each on a connection of their own.
+    """
     count = int(scaled(RELOADS, 60))
     unary = {
         "mode": {"kind": "concurrency", "connections": 16},
+        "new_connection_ratio": new_connections,
         "body": model_body(size=1024, stream=False, tokens=1),
     }
     streams = {

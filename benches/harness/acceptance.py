@@ -22,7 +22,7 @@ def rounds(bar: Bar) -> int:
     return int(os.environ.get("FP_BENCH_ROUNDS", ROUNDS_QUICK if bar.quick else ROUNDS))
 
 
-def run(number: int, title: str, measure: Callable[[Bar], None], *, pin: bool = True) -> int:
+def run(number: int | str, title: str, measure: Callable[[Bar], None], *, pin: bool = True) -> int:
     """Parse the command line, measure, print; the exit status.
 
     0 even when a limit is missed (the miss is printed); 2 when a figure could not be measured.
@@ -47,6 +47,8 @@ def run(number: int, title: str, measure: Callable[[Bar], None], *, pin: bool = 
     return bar.finish()
 
 
-def main(number: int, title: str, measure: Callable[[Bar], None], *, pin: bool = True) -> None:
+def main(
+    number: int | str, title: str, measure: Callable[[Bar], None], *, pin: bool = True
+) -> None:
     """`run`, then leave with its status."""
     sys.exit(run(number, title, measure, pin=pin))

@@ -14,6 +14,22 @@ from benches.harness.stats import Estimate
 
 OUT = Path(__file__).resolve().parents[1] / "out"
 
+SERIES = {"3": "bar", "4": "wire"}
+"""Which scripts are the bars of which issue: `bar08_*.py` is bar 3.8, `wire08_*.py` bar 4.8."""
+
+
+def bar_name(number: int | str) -> str:
+    """`3.8` of `8`: a plain number is of the first series."""
+    text = str(number)
+    return text if "." in text else f"3.{text}"
+
+
+def bar_file(number: int | str) -> Path:
+    """Where a bar writes its figures."""
+    series, _, position = bar_name(number).partition(".")
+    return OUT / f"{SERIES[series]}{int(position):02d}.json"
+
+
 Sense = Literal["<=", ">=", "=="]
 _HOLDS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -50,7 +66,8 @@ class Figure:
 class Bar:
     """One acceptance bar: its figures, and whatever else its report should keep."""
 
-    number: int
+    number: int | str
+    """A number of the data plane's bars, or the name of another: `4.8`."""
     title: str
     quick: bool = False
     figures: list[Figure] = field(default_factory=list)
@@ -91,7 +108,7 @@ class Bar:
     def finish(self) -> int:
         """Write the JSON, print the sum; the exit status: 0 unless something was unmeasurable."""
         OUT.mkdir(parents=True, exist_ok=True)
-        path = OUT / f"bar{self.number:02d}.json"
+        path = bar_file(self.number)
         document = {
             "bar": self.number,
             "title": self.title,

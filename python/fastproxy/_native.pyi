@@ -51,8 +51,11 @@ class Core:
             PlanError: the plan does not hold together.
         """
 
-    def start(self) -> None:
+    def start(self, adopted: list[tuple[str, str, int]] = ...) -> None:
         """Bind the listeners and start the workers (or the inline reactor).
+
+        `adopted`: name, address and descriptor of listening sockets that a predecessor gave. A
+        listener with such an address takes the socket; the caller keeps its descriptors.
 
         Raises:
             StartError: an address cannot be bound; says which, why and what to do.
@@ -83,8 +86,30 @@ class Core:
     def ready(self, *, ready: bool) -> None:
         """What `/readyz` says."""
 
-    def drain(self, deadline_ms: int) -> None:
-        """Stop accepting, finish, and cut what runs still after `deadline_ms`."""
+    def drain(self, deadline_ms: int, idle_ms: int) -> None:
+        """Stop accepting, finish, and cut what runs still after `deadline_ms`.
+
+        A kept connection is closed after its next answer, or after `idle_ms` of silence.
+        """
+
+    def offer(self) -> list[tuple[str, str, str, int]]:
+        """The listening sockets: name, kind, address, and a descriptor that the caller closes."""
+
+    def hand_over(self, adopted: list[str], deadline_ms: int) -> None:
+        """Drain because a successor accepts at the addresses `adopted`; admin listeners go, too."""
+
+    def export_ticket_keys(self) -> bytes:
+        """The keys of TLS session tickets, for a successor. They are secrets."""
+
+    def import_ticket_keys(self, exported: bytes) -> None:
+        """Take a predecessor's keys: its tickets go on to resume sessions.
+
+        Raises:
+            ValueError: it is no export of a version that this one knows; nothing was changed.
+        """
+
+    def inherit(self) -> None:
+        """The predecessor has let go: files of adopted unix sockets are removed by us."""
 
     def drained(self) -> bool: ...
     def stop(self) -> None:

@@ -7,6 +7,7 @@ The tree::
         ├── ConfigError         what was written cannot be used; lists every mistake
         │   └── PlanRefused     the native core refused a compiled plan (a bug or a version skew)
         ├── StartError          an address cannot be bound, a thread cannot be started
+        ├── UpgradeError        the process that serves now does not hand over
         ├── StateError          called at the wrong moment: not started, stopped, after a fork
         └── AdminError          a running proxy's admin API refused or cannot be reached
 
@@ -24,6 +25,7 @@ __all__ = [
     "PlanRefused",
     "StartError",
     "StateError",
+    "UpgradeError",
 ]
 
 
@@ -80,6 +82,10 @@ class PlanRefused(ConfigError):  # noqa: N818 - the name says what happened
 
 class StartError(Error):
     """The data plane cannot start: an address is taken or not ours, a path cannot be made."""
+
+
+class UpgradeError(Error):
+    """The process that serves now did not hand its listeners over; it goes on as before."""
 
 
 class StateError(Error):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,11 @@ class RunningProxy:
     def pid(self) -> int:
         """Process id."""
         return self.process.pid if self.process else os.getpid()
+
+    @property
+    def process_ended(self) -> bool:
+        """Whether the process has ended by itself."""
+        return self.process is not None and self.process.returncode is not None
 
     @property
     def file(self) -> Path:
@@ -202,20 +207,43 @@ async def running_proxy(
             proxy.config["listen"].setdefault("address", proxy.address)
         proxy.admin = proxy.config["admin"]["listen"]
         proxy.file.write_text(yaml.safe_dump(proxy.config, sort_keys=False))
-        proxy.process = await asyncio.create_subprocess_exec(
-            *prefix,
-            *command("serve", str(proxy.file)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | (env or {}),
-        )
-        reading = asyncio.create_task(_keep(proxy))
-        try:
+        async with serving(proxy, prefix=prefix, env=env):
             if not prefix:
                 await until_ready(proxy)
             yield proxy
-        finally:
-            await _end(proxy, reading)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    proxy: RunningProxy,
+    *arguments: str,
+    prefix: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
+) -> AsyncIterator[RunningProxy]:
+    """`fastproxy serve` on the proxy's file, for the length of a block."""
+    proxy.process = await asyncio.create_subprocess_exec(
+        *prefix,
+        *command("serve", *arguments, str(proxy.file)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"} | (env or {}),
+    )
+    reading = asyncio.create_task(_keep(proxy))
+    try:
+        yield proxy
+    finally:
+        await _end(proxy, reading)
+
+
+@contextlib.asynccontextmanager
+async def taking_over(
+    old: RunningProxy, *, env: dict[str, str] | None = None
+) -> AsyncIterator[RunningProxy]:
+    """A process that has taken over from `old`, with whatever the file says now."""
+    new = replace(old, process=None, output=bytearray())
+    async with serving(new, "--takeover", env=env):
+        await eventually(lambda: b"open files" in new.output or new.process_ended, 20, "it starts")
+        yield new
 
 
 async def until_ready(proxy: RunningProxy) -> None:

@@ -71,20 +71,30 @@ async def test_readiness_falls_first() -> None:
 async def test_kept_connections_are_told_to_close() -> None:
     """`Connection: close` on the answers that are still given, then the end."""
     async with ScriptedUpstream(always(answer(b"yes", delay_s=0.7))) as upstream:
-        config = pool(upstream.url) | {"drain": {"deadline": "10s"}}
-        async with running_proxy(config) as proxy, proxy.client() as idle, proxy.client() as busy:
+        config = pool(upstream.url) | {"drain": {"deadline": "10s", "idle": "1500ms"}}
+        async with (
+            running_proxy(config) as proxy,
+            proxy.client() as idle,
+            proxy.client() as late,
+            proxy.client() as busy,
+        ):
             await idle.ask("GET", "/x")
+            await late.ask("GET", "/x")
             await busy.send(request("GET", "/x"))
-            await eventually(lambda: len(upstream.requests) == 2, 5, "the request at the engine")
+            await eventually(lambda: len(upstream.requests) == 3, 5, "the request at the engine")
             proxy.signal(signal.SIGTERM)
-            said = await busy.response()
-            assert said.status == 200
-            assert (said.header("connection") or "").lower() == "close"
+            await eventually(lambda: b"draining" in proxy.output, 5, "the drain")
+            # It may have sent this before it could know.
+            await late.send(request("GET", "/x"))
+            for client in (busy, late):
+                said = await client.response()
+                assert said.status == 200
+                assert (said.header("connection") or "").lower() == "close"
             assert await idle.closed() == b""
             assert await proxy.wait() == 0
-            late = RawClient(proxy.address)
+            after = RawClient(proxy.address)
             with pytest.raises(OSError):
-                await late.__aenter__()
+                await after.__aenter__()
 
 
 async def test_systemd_is_told(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ class Controls:
         self.asked: list[bytes] = []
         self.draining = False
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
         return b"metrics", accept or "text/plain"
 
     def state(self) -> bytes:

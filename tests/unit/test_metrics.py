@@ -4,7 +4,7 @@ import orjson
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from fastproxy.observe.metrics import Collector, Reloads, expose
+from fastproxy.observe.metrics import Collector, Reloads, decode, expose
 
 CELLS = [
     {
@@ -33,7 +33,8 @@ CELLS = [
 
 def collector() -> Collector:
     """Over fixed cells."""
-    return Collector(lambda: orjson.dumps(CELLS), Reloads(), "1.2.3")
+    families = [*decode(orjson.dumps(CELLS)), Reloads().family()]
+    return Collector(families, Reloads(), "1.2.3")
 
 
 def test_prometheus() -> None:

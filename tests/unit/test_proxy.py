@@ -163,6 +163,8 @@ def test_the_service_manager(tmp_path: Path) -> None:
         assert manager.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
         notifier.stopping("draining")
         assert manager.recv(100) == b"STOPPING=1\nSTATUS=draining"
+        notifier.succeeded(12)
+        assert manager.recv(100) == b"MAINPID=12\nREADY=1\nSTATUS=process 12 has taken over"
     notifier.ready("nobody listens any more")
     Notifier.of({}).ready("nobody asked")
     assert Notifier.of({"WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}).watchdog_s == 0

@@ -72,7 +72,7 @@ class Controls(Protocol):
     def version(self) -> str:
         """Of the build."""
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
         """Metrics and their content type."""
 
     def state(self) -> bytes:
@@ -147,8 +147,8 @@ class Api:
         body = f"fastproxy {self._controls.version}\n\n" + "\n".join(lines) + "\n"
         return Reply(200, body.encode(), "text/plain; charset=utf-8")
 
-    def _metrics(self, request: Request) -> Reply:
-        body, content_type = self._controls.exposition(request.header("accept") or "")
+    async def _metrics(self, request: Request) -> Reply:
+        body, content_type = await self._controls.scrape(request.header("accept") or "")
         return Reply(200, body, content_type)
 
     def _endpoints(self, _: Request) -> Reply:

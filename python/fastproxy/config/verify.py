@@ -43,6 +43,9 @@ _OWNED = frozenset(
     )
 )
 
+# sun_path has 108 on Linux, 104 elsewhere, with a zero at the end.
+_SOCKET_PATH_BYTES_MAX = 103
+
 Path = tuple[Key, ...]
 
 
@@ -88,10 +91,22 @@ def verify(config: Config) -> Findings:
         if not config.access_log.path:
             found.wrong(("access_log", "path"), "is empty; write a path, - or off")
         _names(("access_log", "headers"), config.access_log.headers, found)
+    if config.upgrade is not None:
+        _upgrade_socket(config.upgrade.socket, found)
     held = config.limits.held_bytes
     if held and held < config.limits.held_body:
         found.wrong(("limits", "held_bytes"), "is less than limits.held_body", str(held))
     return found
+
+
+def _upgrade_socket(path: str, found: Findings) -> None:
+    if path == "auto":
+        return
+    where = ("upgrade", "socket")
+    if not path.startswith("/"):
+        found.wrong(where, "must be an absolute path, or auto", path)
+    elif len(path.encode()) > _SOCKET_PATH_BYTES_MAX:
+        found.wrong(where, f"has more than {_SOCKET_PATH_BYTES_MAX} bytes", path)
 
 
 def is_token(text: str) -> bool:

@@ -2,13 +2,13 @@
 
 `Core.metrics()` gives JSON, merged over workers; `Collector` turns it into families at scrape. The
 names, help texts and labels are the native table's; what is added here is only what the native side
-does not know: process, build and reloads.
+does not know: process, build, reloads and upgrades.
 """
 
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,16 @@ class Reloads:
         self.succeeded += 1
         self.last_ok, self.last_at, self.last_error = True, time.time(), ""
 
+    def family(self) -> Family:
+        """How many there were, as a counter."""
+        counts = {"ok": self.succeeded, "refused": self.failed}
+        return Family(
+            "fastproxy_config_reloads_total",
+            "Reloads by what became of them.",
+            "counter",
+            [Sample({"result": result}, float(count)) for result, count in counts.items()],
+        )
+
     def fail(self, why: str) -> None:
         """Count one that changed nothing."""
         self.failed += 1
@@ -86,17 +96,17 @@ class Exposition:
 
 
 class Collector:
-    """Collects at scrape what `read` gives, and what Python knows besides."""
+    """Turns families into those of the library, with what is of this process besides."""
 
-    def __init__(self, read: Callable[[], bytes], reloads: Reloads, version: str) -> None:
-        """Collect from `read`, which is `Core.metrics`."""
-        self._read = read
+    def __init__(self, families: Iterable[Family], reloads: Reloads, version: str) -> None:
+        """Show `families`: of `Core.metrics`, and whatever else is counted."""
+        self._families = families
         self._reloads = reloads
         self._version = version
 
     def collect(self) -> Iterable[Metric]:
         """All families."""
-        for family in decode(self._read()):
+        for family in self._families:
             yield _metric(family)
         yield from self._own()
 
@@ -113,12 +123,6 @@ class Collector:
             "process_resident_memory_bytes", "Resident memory of the process.", value=rss
         )
         yield GaugeMetricFamily("process_open_fds", "Open file descriptors.", value=descriptors)
-        counted = CounterMetricFamily(
-            "fastproxy_config_reloads", "Reloads by what became of them.", labels=["result"]
-        )
-        counted.add_metric(["ok"], self._reloads.succeeded)
-        counted.add_metric(["refused"], self._reloads.failed)
-        yield counted
         yield GaugeMetricFamily(
             "fastproxy_config_last_reload_ok",
             "Whether the last reload replaced the configuration.",

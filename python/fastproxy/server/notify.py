@@ -37,6 +37,10 @@ class Notifier:
         """Started, or again after a reload."""
         self._send(f"READY=1\nSTATUS={status}")
 
+    def succeeded(self, pid: int) -> None:
+        """Another process is the service from now on; only the one before it may say so."""
+        self._send(f"MAINPID={pid}\nREADY=1\nSTATUS=process {pid} has taken over")
+
     def reloading(self) -> None:
         """A reload begins; `ready` ends it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -5,10 +5,11 @@ here is rare by design: admin requests, lists of models, reloads.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Self
 
@@ -19,13 +20,16 @@ from fastproxy.admin.access import Access
 from fastproxy.admin.api import Api, Reply, Request
 from fastproxy.config.address import parse_listen
 from fastproxy.config.load import Loaded, Source
-from fastproxy.config.model import Config
+from fastproxy.config.model import Config, Upgrade
 from fastproxy.config.secret import Secret
-from fastproxy.errors import PlanRefused, StartError, StateError
+from fastproxy.errors import PlanRefused, StartError, StateError, UpgradeError
 from fastproxy.fleet.models import Models
-from fastproxy.observe.metrics import Collector, Reloads, expose
-from fastproxy.server.drain import drain
+from fastproxy.observe.metrics import Collector, Family, Reloads, decode, expose
+from fastproxy.observe.totals import added, cumulative
+from fastproxy.server.drain import drain, drained
+from fastproxy.server.handover import Successor
 from fastproxy.server.reload import Reloader, compiled
+from fastproxy.server.upgrade import Inherited, Predecessor, upgrades
 
 __all__ = ["Proxy"]
 
@@ -51,16 +55,24 @@ class Proxy:
 
     Args:
         config: a `Config`, a mapping of the same shape, a file's path, or one endpoint's URL.
+        inherited: what `server.upgrade.take_over` got from the process that serves now.
     """
 
-    def __init__(self, config: Source | Loaded) -> None:
+    def __init__(self, config: Source | Loaded, *, inherited: Inherited | None = None) -> None:
         """Remember `config`; nothing is read or opened before the block is entered."""
         self._source = config
+        self._inherited = inherited
+        self._predecessor: Predecessor | None = None
+        self._successor: Successor | None = None
+        self._handed_over = False
         self._core: _native.Core | None = None
         self._reloader: Reloader | None = None
         self._api: Api | None = None
         self._models = Models()
         self._token = Secret(secrets.token_urlsafe(24))
+        if inherited is not None and inherited.token is not None:
+            # Whoever had it from the process before goes on with it.
+            self._token = inherited.token
         self._pid = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._readers: list[int] = []
@@ -91,11 +103,34 @@ class Proxy:
         if self._core is not None or self._stopped.is_set():
             msg = "a Proxy starts once; make another one"
             raise StateError(msg)
+        inherited = self._inherited
+        try:
+            await self._begin(inherited)
+        except BaseException:
+            await self._give_up(inherited)
+            raise
+        finally:
+            if inherited is not None:
+                inherited.release()
+
+    async def _give_up(self, inherited: Inherited | None) -> None:
+        if self._core is not None:
+            await self.stop()
+        if inherited is not None:
+            inherited.close()
+
+    async def _begin(self, inherited: Inherited | None) -> None:
+        if inherited is not None:
+            await inherited.predecessor.open()
         loaded, plan = await compiled(self._source)
         workers = None if loaded.config.workers == "auto" else loaded.config.workers
         try:
             core = _native.Core(plan, orjson.dumps({"workers": workers, "seed": None}))
-            core.start()
+            if inherited is not None and inherited.ticket_keys:
+                # Keys of a version that writes them in another way: sessions begin anew.
+                with contextlib.suppress(ValueError):
+                    core.import_ticket_keys(inherited.ticket_keys)
+            core.start([] if inherited is None else inherited.listeners)
         except _native.PlanError as error:
             raise PlanRefused(str(error)) from error
         except _native.StartError as error:
@@ -106,20 +141,29 @@ class Proxy:
             source = self._source.file
         self._reloader = Reloader(core, source, loaded)
         self._api = Api(self, self._access(loaded.config))
-        try:
-            self._read(core.asks_fileno(), self._take_asks)
-            if core.fileno() >= 0:
-                self._read(core.fileno(), core.turn)
-        except BaseException:
-            # A loop that cannot watch descriptors: nothing may be left running.
-            await self.stop()
-            raise
+        self._read(core.asks_fileno(), self._take_asks)
+        if core.fileno() >= 0:
+            self._read(core.fileno(), core.turn)
         core.ready(ready=True)
+        if inherited is not None:
+            self._predecessor = predecessor = inherited.predecessor
+            adopted = [address for _, _, address in core.addresses()]
+            control = inherited.control is not None
+            try:
+                await predecessor.ready(adopted, control=control, scrape=self.scrape)
+            except UpgradeError:
+                if predecessor.draining:
+                    raise
+                # It died meanwhile, so everything is ours.
+            core.inherit()
 
     async def stop(self) -> None:
         """Close everything now. Does nothing the second time."""
         core, self._core = self._core, None
         self._stopped.set()
+        for other in (self._predecessor, self._successor):
+            if other is not None:
+                other.close()
         if core is None:
             return
         loop = asyncio.get_running_loop()
@@ -191,6 +235,9 @@ class Proxy:
             StartError: a new listener cannot be bound; the old configuration goes on.
         """
         self._running()
+        if self._handed_over:
+            msg = "another process has taken over; reload that one"
+            raise StateError(msg)
         return await self._managed().reload(config, self._swapped)
 
     async def drain(self) -> bool:
@@ -205,10 +252,62 @@ class Proxy:
 
     def begin_drain(self) -> None:
         """Start what `drain` waits for. Does nothing the second time."""
+        core, how = self._running(), self.config.drain
+        if self._handed_over:
+            # It drains already, with all the time in the world.
+            core.drain(int(how.deadline), int(how.idle))
+        self._leave(drain(core, how))
+
+    def _leave(self, way: Coroutine[None, None, bool]) -> None:
+        if self._draining is not None:
+            way.close()
+            return
+        self._draining = asyncio.get_running_loop().create_task(way)
+        self._draining.add_done_callback(lambda _: self._stopped.set())
+
+    @property
+    def ending(self) -> bool:
+        """Whether it drains, or has stopped."""
+        return self._draining is not None or self._stopped.is_set()
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether another process has the listeners."""
+        return self._handed_over
+
+    @property
+    def run_token(self) -> Secret:
+        """The token that was made at start, or taken over; in force unless one is configured."""
+        return self._token
+
+    def sockets(self) -> list[tuple[str, str, str, int]]:
+        """Name, kind, address and a descriptor of each listening socket; the caller closes them."""
+        return self._running().offer()
+
+    def ticket_keys(self) -> bytes:
+        """Keys of TLS session tickets, for a successor."""
+        return self._running().export_ticket_keys()
+
+    def expect(self, successor: Successor | None) -> None:
+        """Another process is about to take over, or has failed to: it is asked for metrics."""
+        self._successor = successor
+
+    def hand_over(self, adopted: list[str]) -> None:
+        """Leave `adopted` addresses to the successor, and drain within `upgrade.deadline`."""
         core = self._running()
-        if self._draining is None:
-            self._draining = asyncio.get_running_loop().create_task(drain(core, self.config.drain))
-            self._draining.add_done_callback(lambda _: self._stopped.set())
+        deadline_ms = int((self.config.upgrade or Upgrade()).deadline)
+        self._handed_over = True
+        core.hand_over(adopted, deadline_ms)
+        self._leave(self._follow(core, deadline_ms))
+
+    async def _follow(self, core: _native.Core, deadline_ms: int) -> bool:
+        """Drain, outlive the predecessor, and leave the successor the last counts of both."""
+        ended = await drained(core, deadline_ms)
+        if self._predecessor is not None:
+            await self._predecessor.gone()
+        if self._successor is not None:
+            await self._successor.end(await self.counted())
+        return ended
 
     async def wait(self) -> None:
         """Return when the proxy has drained or stopped, whoever asked for it."""
@@ -216,9 +315,33 @@ class Proxy:
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Metrics as Prometheus (or OpenMetrics, if `accept` says so) and their content type."""
-        collector = Collector(self._running().metrics, self.reloads, self.version)
-        found = expose(collector, accept)
+        known = [] if self._predecessor is None else self._predecessor.known()
+        found = expose(Collector(self._families(known), self.reloads, self.version), accept)
         return found.body, found.content_type
+
+    async def scrape(self, accept: str = "") -> tuple[bytes, str]:
+        """As `exposition`, with what other processes of an upgrade have counted by now.
+
+        Once there is a successor it alone answers: a total that was seen never falls.
+        """
+        if self._successor is not None and (found := await self._successor.scrape(accept)):
+            return found
+        if self._predecessor is not None:
+            await self._predecessor.families()
+        return self.exposition(accept)
+
+    async def counted(self) -> list[Family]:
+        """Everything counted so far, those before this process included."""
+        before = [] if self._predecessor is None else await self._predecessor.families()
+        return cumulative(self._families(before))
+
+    def _families(self, before: list[Family]) -> list[Family]:
+        ours = [
+            *decode(self._running().metrics()),
+            self.reloads.family(),
+            *upgrades(self._predecessor),
+        ]
+        return added(ours, before)
 
     def cells(self) -> bytes:
         """All native cells, merged over workers, JSON; `observe.metrics.decode` reads it."""

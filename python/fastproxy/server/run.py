@@ -1,20 +1,29 @@
-"""A proxy as a process: signals, file watching, the service manager, and the way out.
+"""A proxy as a process: signals, file watching, the service manager, upgrades, and the way out.
 
-SIGTERM or SIGINT drains, a second one ends at once; SIGHUP reloads; SIGUSR1 reopens the access log.
+SIGTERM or SIGINT drains, a second one ends at once; SIGHUP reloads; SIGUSR1 reopens the access log;
+SIGUSR2 starts the installed version beside this one, which then takes over.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 
 from fastproxy import _native
 from fastproxy.config.load import Loaded, Source, load
 from fastproxy.config.watch import changes
-from fastproxy.errors import Error
+from fastproxy.errors import Error, StartError
+from fastproxy.server import rendezvous
+from fastproxy.server.handover import Offer
 from fastproxy.server.notify import Notifier
 from fastproxy.server.proxy import Proxy
+from fastproxy.server.upgrade import Inherited, take_over
 
 __all__ = ["Say", "run", "serve"]
 
@@ -22,6 +31,10 @@ Say = Callable[[str], None]
 
 # How the native side writes that there is none.
 _NO_LIMIT = 2**63
+
+# Names the upgrade socket to a process that SIGUSR2 started.
+_TAKE_OVER = "FASTPROXY_TAKEOVER"
+_POLL_S = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -45,25 +58,62 @@ def run(config: Source | Loaded) -> None:
     asyncio.run(serve(loaded, logger.info))
 
 
-async def serve(loaded: Loaded, say: Say) -> None:
-    """Serve `loaded` until a signal or the admin API ends it; `say` what a person wants to see."""
+async def serve(loaded: Loaded, say: Say, *, takeover: bool = False) -> None:
+    """Serve `loaded` until a signal or the admin API ends it; `say` what a person wants to see.
+
+    Args:
+        loaded: the configuration.
+        say: takes one line at a time.
+        takeover: take the listeners of the process that serves now, if there is one.
+
+    Raises:
+        ConfigError: a name has no address.
+        StartError: an address cannot be bound.
+        UpgradeError: the process that serves now does not hand over; it goes on.
+    """
     before, after = _native.raise_nofile_limit()
-    notifier = Notifier.of()
-    proxy = Proxy(loaded)
-    async with proxy:
-        process = _Process(proxy, notifier, say)
-        with process.signals():
-            # Who reads the announcement may send a signal at once.
-            _announce(proxy, say, before, after)
-            notifier.ready(f"serving on {', '.join(proxy.addresses)}")
-            background = [asyncio.create_task(notifier.watch())]
-            if loaded.file is not None:
-                background.append(asyncio.create_task(process.watch(loaded)))
-            await proxy.wait()
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+    path = rendezvous.place(loaded)
+    given = os.environ.pop(_TAKE_OVER, None)
+    asked = Path(given) if given else path
+    inherited = await _inherit(asked, path, say) if takeover or given else None
+    proxy = Proxy(loaded, inherited=inherited)
+    try:
+        await proxy.start()
+    except StartError as error:
+        if inherited is None and path is not None and rendezvous.answers(path):
+            msg = f"{error}\nfastproxy serves there: --takeover takes over from it without a gap"
+            raise StartError(msg) from error
+        raise
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(proxy.stop)
+        process = _Process(proxy, Notifier.of(), say)
+        stack.enter_context(process.signals())
+        # Who reads the announcement may send a signal at once.
+        _announce(proxy, say, before, after)
+        if path is not None:
+            stack.callback(process.offer(path, None if inherited is None else inherited.control))
+        process.notifier.ready(f"serving on {', '.join(proxy.addresses)}")
+        process.begin(process.notifier.watch())
+        if loaded.file is not None:
+            process.begin(process.watch(loaded))
+        await proxy.wait()
+        await process.end_background()
     say("stopped")
+
+
+async def _inherit(asked: Path | None, own: Path | None, say: Say) -> Inherited | None:
+    if asked is None:
+        say("warning: no upgrade socket, so nobody is asked for listeners")
+        return None
+    inherited = await take_over(asked)
+    if inherited is None:
+        say(f"nobody serves at {asked}: starting afresh")
+        return None
+    if asked != own:
+        inherited.leave_control()
+    other = inherited.predecessor
+    say(f"taking over from process {other.pid} (fastproxy {other.version})")
+    return inherited
 
 
 def _announce(proxy: Proxy, say: Say, before: int, after: int) -> None:
@@ -93,6 +143,8 @@ class _Process:
         self.say = say
         self.ending = False
         self.tasks: set[asyncio.Task[None]] = set()
+        self.background: list[asyncio.Task[None]] = []
+        self.path: Path | None = None
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -102,6 +154,7 @@ class _Process:
             signal.SIGINT: self.end,
             signal.SIGHUP: lambda: self.spawn(self.reload("SIGHUP")),
             signal.SIGUSR1: self.reopen,
+            signal.SIGUSR2: lambda: self.spawn(self.upgrade()),
         }
         for number, action in actions.items():
             loop.add_signal_handler(number, action)
@@ -116,6 +169,51 @@ class _Process:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
+    def begin(self, work: Coroutine[None, None, None]) -> None:
+        self.background.append(asyncio.get_running_loop().create_task(work))
+
+    async def end_background(self) -> None:
+        for task in self.background:
+            task.cancel()
+        await asyncio.gather(*self.background, return_exceptions=True)
+
+    def offer(self, path: Path, control: socket.socket | None) -> Callable[[], None]:
+        """Let a successor ask at `path`; what ends that."""
+        try:
+            offer = Offer(self.proxy, path, control or rendezvous.bind(path), self.say, self.handed)
+        except OSError as error:
+            self.say(f"warning: no upgrades without a gap: {path}: {error.strerror or error}")
+            return lambda: None
+        self.path = path
+        offer.open()
+        return offer.close
+
+    def handed(self, pid: int) -> None:
+        upgrade = self.proxy.config.upgrade
+        within = "" if upgrade is None else f", finishing for at most {upgrade.deadline}"
+        self.say(f"process {pid} has taken over{within}")
+        self.notifier.succeeded(pid)
+        for task in self.background:
+            task.cancel()
+
+    async def upgrade(self) -> None:
+        """Start what is installed now, as this process was started; it takes over by itself."""
+        if self.path is None or self.proxy.ending:
+            self.say("no upgrade: there is no upgrade socket, or this process is ending")
+            return
+        environment = os.environ | {_TAKE_OVER: str(self.path)}
+        # The new process has the watchdog of the service, under a number of its own.
+        environment.pop("WATCHDOG_PID", None)
+        command = [sys.executable, *sys.orig_argv[1:]]
+        # Not a child of the event loop, which would end it with itself.
+        child = await asyncio.to_thread(subprocess.Popen, command, env=environment)
+        self.say(f"upgrade: process {child.pid} starts")
+        while not self.proxy.handed_over:
+            if child.poll() is not None:
+                self.say(f"no upgrade: process {child.pid} ended with {child.returncode}")
+                return
+            await asyncio.sleep(_POLL_S)
+
     def end(self) -> None:
         if self.ending:
             self.say("stopping now")
@@ -124,7 +222,8 @@ class _Process:
         self.ending = True
         how = self.proxy.config.drain
         self.say(f"draining for at most {how.deadline}; a second signal stops at once")
-        self.notifier.stopping("draining")
+        if not self.proxy.handed_over:
+            self.notifier.stopping("draining")
         self.proxy.begin_drain()
 
     def reopen(self) -> None:
@@ -132,6 +231,8 @@ class _Process:
         self.say("access log reopened")
 
     async def reload(self, cause: str) -> None:
+        if self.proxy.handed_over:
+            return
         self.notifier.reloading()
         try:
             generation = await self.proxy.reload()

@@ -4,12 +4,13 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::os::fd::IntoRawFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine::Engine;
 use engine::clock::MS;
-use engine::input::Answer;
+use engine::input::{Answer, Drain};
 use engine::shared::Shared;
 use engine::snapshot::{ListenerKind, Plan, Snapshot};
 use pyo3::prelude::*;
@@ -17,9 +18,10 @@ use pyo3::types::PyBytes;
 use reactor::process::Pid;
 use reactor::recorder::{Opened, Target};
 use reactor::tls::{Keyring, Tickets};
-use reactor::{Inline, Options, Proxy, clock, worker_ids};
+use reactor::{Adopted, Adoption, Inline, Options, Proxy, clock, worker_ids};
 
 use crate::ask::Ask;
+use crate::descriptor::{address, duplicate};
 use crate::guard::{guarded, lock, plan_error, start_error, state_error, value_error};
 use crate::{explain, view};
 
@@ -44,6 +46,7 @@ pub(crate) struct Core {
     current: Mutex<Current>,
     host: Mutex<Option<Arc<Proxy>>>,
     inline: Mutex<Option<Inline<Engine>>>,
+    adoption: Mutex<Adoption>,
 }
 
 impl Core {
@@ -134,13 +137,17 @@ impl Core {
                 }),
                 host: Mutex::new(None),
                 inline: Mutex::new(None),
+                adoption: Mutex::default(),
             })
         })
     }
 
-    fn start(&self, py: Python<'_>) -> PyResult<()> {
+    #[pyo3(signature = (adopted = Vec::new()))]
+    fn start(&self, py: Python<'_>, adopted: Vec<(String, String, i32)>) -> PyResult<()> {
         guarded(|| {
             self.check()?;
+            let adopted: PyResult<Vec<_>> = adopted.into_iter().map(adopt).collect();
+            let adoption = Adoption::new(adopted?);
             let mut started = lock(&self.host);
             if started.is_some() {
                 return Err(state_error("the data plane was started already"));
@@ -151,6 +158,7 @@ impl Core {
             let options = Options {
                 workers: self.workers,
                 seed: self.seed,
+                adoption: adoption.clone(),
                 tls: current.keyring.clone(),
                 ..Options::default()
             };
@@ -161,6 +169,7 @@ impl Core {
                 *lock(&self.inline) = Some(inline.map_err(start_error)?);
             }
             *started = Some(Arc::new(host));
+            *lock(&self.adoption) = adoption;
             Ok(())
         })
     }
@@ -185,17 +194,14 @@ impl Core {
         guarded(|| {
             let host = self.host()?;
             let current = lock(&self.current);
-            let kind = |name: &str| {
+            let kind_of = |name: &str| {
                 let listener = current.plan.listeners.iter().find(|l| l.name == name);
-                match listener.map(|l| l.kind) {
-                    Some(ListenerKind::Admin) => "admin",
-                    Some(ListenerKind::Data) | None => "data",
-                }
+                kind(listener.map_or(ListenerKind::Data, |l| l.kind))
             };
             let bound = host.addresses().into_iter();
             Ok(bound
                 .map(|(name, at)| {
-                    let kind = kind(&name);
+                    let kind = kind_of(&name);
                     (name, kind, view::address(&at))
                 })
                 .collect())
@@ -251,13 +257,52 @@ impl Core {
         Ok(())
     }
 
-    fn drain(&self, deadline_ms: u64) -> PyResult<()> {
+    fn drain(&self, deadline_ms: u64, idle_ms: u64) -> PyResult<()> {
         guarded(|| {
             let host = self.host()?;
             self.shared.set_draining();
-            host.drain(clock::mono_ns().saturating_add(deadline_ms.saturating_mul(MS)));
+            host.drain(Drain {
+                deadline_ns: after_ms(deadline_ms),
+                idle_ns: idle_ms.saturating_mul(MS),
+                admin: false,
+            });
             Ok(())
         })
+    }
+
+    fn offer(&self) -> PyResult<Vec<(String, &'static str, String, i32)>> {
+        guarded(|| {
+            let offered = self.host()?.offer().map_err(start_error)?.into_iter();
+            Ok(offered
+                .map(|offered| {
+                    let kind = kind(offered.kind);
+                    let address = view::address(&offered.address);
+                    (offered.name, kind, address, offered.socket.into_raw_fd())
+                })
+                .collect())
+        })
+    }
+
+    fn hand_over(&self, adopted: Vec<String>, deadline_ms: u64) -> PyResult<()> {
+        guarded(|| {
+            let host = self.host()?;
+            let adopted = adopted.into_iter().filter_map(|a| address(&a));
+            let addresses: Vec<_> = adopted.collect();
+            let drain = Drain {
+                deadline_ns: after_ms(deadline_ms),
+                // The listeners' own idle times hold: there is no hurry.
+                idle_ns: u64::MAX,
+                admin: true,
+            };
+            host.hand_over(&addresses, drain);
+            Ok(())
+        })
+    }
+
+    fn inherit(&self) -> PyResult<()> {
+        self.check()?;
+        lock(&self.adoption).confirm();
+        Ok(())
     }
 
     fn drained(&self) -> PyResult<bool> {
@@ -331,6 +376,28 @@ impl Core {
     fn reopen_log(&self) -> PyResult<()> {
         guarded(|| self.host()?.reopen_log().map_err(start_error))
     }
+}
+
+fn kind(kind: ListenerKind) -> &'static str {
+    match kind {
+        ListenerKind::Admin => "admin",
+        ListenerKind::Data => "data",
+    }
+}
+
+fn after_ms(ms: u64) -> u64 {
+    clock::mono_ns().saturating_add(ms.saturating_mul(MS))
+}
+
+/// Name, address and descriptor of a socket that was received.
+fn adopt((name, at, number): (String, String, i32)) -> PyResult<Adopted> {
+    let address = address(&at).ok_or_else(|| value_error(format!("{at}: no address")))?;
+    let socket = duplicate(number).map_err(start_error)?;
+    Ok(Adopted {
+        name,
+        address,
+        socket,
+    })
 }
 
 /// Another one for each process, from what the standard library seeds its hash tables with.

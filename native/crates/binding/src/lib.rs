@@ -6,6 +6,7 @@
 mod ask;
 mod bench_api;
 mod core;
+mod descriptor;
 mod explain;
 mod guard;
 mod primitives;

@@ -102,6 +102,8 @@ impl Acceptor {
             }
         }
         for entry in old {
+            // A successor may hold the same socket: closing ours would not end the watching.
+            let _ = poller.remove(&entry.listening.socket);
             for _ in 0..crate::limits::BACKLOG {
                 let Ok((socket, accepted)) = accept(&entry.listening) else {
                     break;

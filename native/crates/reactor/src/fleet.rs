@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use engine::clock::Now;
 use engine::exchange::log::Record;
 use engine::ids::WorkerId;
-use engine::input::{Accepted, Mail};
+use engine::input::{Accepted, Drain, Mail};
 use mio::Waker;
 use socket2::Socket;
 
 use crate::acceptor::{Order, Orders};
+use crate::adopt::Adoption;
 use crate::asks::Asks;
 use crate::limits::{KEYRINGS_MAX, MAILBOX_SOCKETS_MAX};
 use crate::mailbox::{Mailbox, Wake};
@@ -40,6 +41,8 @@ pub struct Options {
     pub unix_mode: u32,
     /// Descriptors we may use; `None` asks the system.
     pub descriptors_max: Option<u64>,
+    /// Listening sockets of a predecessor.
+    pub adoption: Adoption,
     /// TLS of the first listeners and endpoints.
     pub tls: Keyring,
 }
@@ -52,6 +55,7 @@ impl Default for Options {
             sockets: SocketOptions::default(),
             unix_mode: 0o660,
             descriptors_max: None,
+            adoption: Adoption::default(),
             tls: Keyring::default(),
         }
     }
@@ -132,8 +136,8 @@ pub(crate) struct Fleet {
     holder: Mutex<Holder>,
     bugs: AtomicU64,
     rotation: AtomicUsize,
-    /// Deadline of the drain that was ordered; 0 = none.
-    drain_by_ns: AtomicU64,
+    /// The drain that was ordered: of workers that start later, too.
+    drain: Mutex<Option<Drain>>,
     running: Mutex<usize>,
     ended: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -154,7 +158,7 @@ impl Fleet {
             holder: Mutex::new(Holder::Nobody),
             bugs: AtomicU64::new(0),
             rotation: AtomicUsize::new(0),
-            drain_by_ns: AtomicU64::new(0),
+            drain: Mutex::new(None),
             running: Mutex::new(0),
             ended: Condvar::new(),
             threads: Mutex::new(Vec::new()),
@@ -191,9 +195,8 @@ impl Fleet {
         let id = WorkerId(*started);
         *started += 1;
         drop(started);
-        let deadline_ns = self.drain_by_ns.load(Ordering::SeqCst);
-        if deadline_ns != 0 {
-            let _ = slot.mailbox.send(Letter::Mail(Mail::Drain { deadline_ns }));
+        if let Some(drain) = *lock(&self.drain) {
+            let _ = slot.mailbox.send(Letter::Mail(Mail::Drain(drain)));
         }
         Some((id, slot))
     }
@@ -308,8 +311,8 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn note_drain(&self, deadline_ns: u64) {
-        self.drain_by_ns.store(deadline_ns.max(1), Ordering::SeqCst);
+    pub(crate) fn note_drain(&self, drain: Drain) {
+        *lock(&self.drain) = Some(drain);
     }
 
     /// Every worker and the acceptor end now.

@@ -3,12 +3,15 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::ids::{AskId, ListenerId, WorkerId};
-use engine::input::{Answer, Mail};
+use engine::input::{Answer, Drain, Mail};
 use engine::snapshot::plan::{Address, ListenerKind};
+use socket2::Socket;
 
 use crate::acceptor::{self, Acceptor, Order, Orders};
 use crate::asks::Asks;
@@ -51,11 +54,28 @@ impl From<ListenError> for StartError {
     }
 }
 
+#[derive(Clone)]
 struct Bound {
     serial: u32,
     listen: Listen,
     /// With the port the system chose.
     address: Address,
+    socket: Arc<Socket>,
+    /// Of a unix socket: whether its file goes with it.
+    owns_file: Option<Arc<AtomicBool>>,
+}
+
+/// A listening socket for a successor.
+#[derive(Debug)]
+pub struct Offered {
+    /// The listener's name.
+    pub name: String,
+    /// What it serves.
+    pub kind: ListenerKind,
+    /// Where it is bound.
+    pub address: Address,
+    /// The same socket under a descriptor of its own.
+    pub socket: OwnedFd,
 }
 
 /// Worker ids that a machine may meet: those asked for, and spares for replaced workers.
@@ -107,6 +127,7 @@ impl<M: Machine + 'static> Host<M> {
         };
         let mut bound = Vec::new();
         let orders = host.bind(listeners, &mut bound)?;
+        host.fleet.options.adoption.close();
         host.start_workers()?;
         *lock(&host.bound) = bound;
         host.fleet.order(Orders {
@@ -186,14 +207,17 @@ impl<M: Machine + 'static> Host<M> {
                 continue;
             }
             let options = &self.fleet.options;
+            let (mode, adoption) = (options.unix_mode, &options.adoption);
             let (listening, address) =
-                listener::bind(listen, id, &options.sockets, options.unix_mode)?;
-            orders.push(Order::Add { serial, listening });
+                listener::bind(listen, id, &options.sockets, mode, adoption)?;
             bound.push(Bound {
                 serial,
                 listen: listen.clone(),
                 address,
+                socket: Arc::clone(&listening.socket),
+                owns_file: listening.owns_file(),
             });
+            orders.push(Order::Add { serial, listening });
             serial += 1;
         }
         Ok(orders)
@@ -217,12 +241,7 @@ impl<M: Machine + 'static> Host<M> {
         commit: impl FnOnce() -> F,
     ) -> Result<(), ListenError> {
         let mut bound = lock(&self.bound);
-        let copy = |bound: &Bound| Bound {
-            serial: bound.serial,
-            listen: bound.listen.clone(),
-            address: bound.address.clone(),
-        };
-        let mut next = bound.iter().map(copy).collect();
+        let mut next = bound.clone();
         let orders = self.bind(listeners, &mut next)?;
         *bound = next;
         self.order(orders, commit());
@@ -252,10 +271,39 @@ impl<M: Machine + 'static> Host<M> {
             .post(id.worker, Letter::Mail(Mail::Answer(id, answer)));
     }
 
-    /// Closes the listeners for data, then tells every worker to finish; streams are cut at
-    /// `deadline_ns` (`CLOCK_MONOTONIC`). Admin listeners stay until `stop`: a drain is watched.
-    pub fn drain(&self, deadline_ns: u64) {
-        self.fleet.note_drain(deadline_ns);
+    /// The listening sockets, for a successor.
+    pub fn offer(&self) -> io::Result<Vec<Offered>> {
+        let offered = |bound: &Bound| {
+            Ok(Offered {
+                name: bound.listen.name.clone(),
+                kind: bound.listen.kind,
+                address: bound.address.clone(),
+                socket: rustix::io::fcntl_dupfd_cloexec(&bound.socket, 0)?,
+            })
+        };
+        lock(&self.bound).iter().map(offered).collect()
+    }
+
+    /// A successor accepts on the listeners at `adopted`: they and all others are closed here,
+    /// their files are the successor's, and every worker finishes.
+    pub fn hand_over(&self, adopted: &[Address], drain: Drain) {
+        self.fleet.note_drain(drain);
+        let bound = std::mem::take(&mut *lock(&self.bound));
+        for bound in &bound {
+            if let Some(ours) = &bound.owns_file
+                && adopted.contains(&bound.address)
+            {
+                ours.store(false, Ordering::Release);
+            }
+        }
+        drop(bound);
+        self.order(Vec::new(), |_| Some(Mail::Drain(drain)));
+    }
+
+    /// Closes the listeners for data, then tells every worker to finish. Admin listeners stay until
+    /// `stop`: a drain is watched. A later call replaces the drain.
+    pub fn drain(&self, drain: Drain) {
+        self.fleet.note_drain(drain);
         let mut bound = lock(&self.bound);
         let keep = |(position, bound): (usize, &Bound)| {
             let id = ListenerId(position as u32);
@@ -268,7 +316,7 @@ impl<M: Machine + 'static> Host<M> {
         let orders = bound.iter().enumerate().filter_map(keep).collect();
         bound.retain(|bound| bound.listen.kind == ListenerKind::Admin);
         drop(bound);
-        self.order(orders, |_| Some(Mail::Drain { deadline_ns }));
+        self.order(orders, |_| Some(Mail::Drain(drain)));
     }
 
     /// After `drain`: nothing is left to do.
@@ -315,7 +363,7 @@ impl<M: Machine + 'static> Host<M> {
 
     /// Live exchanges per worker, ended workers included, as of their last turns.
     pub fn live(&self) -> Vec<(WorkerId, usize)> {
-        let live = |slot: &crate::fleet::Slot| slot.live.load(std::sync::atomic::Ordering::Relaxed);
+        let live = |slot: &crate::fleet::Slot| slot.live.load(Ordering::Relaxed);
         self.fleet
             .enrolled()
             .map(|(id, slot)| (id, live(slot)))

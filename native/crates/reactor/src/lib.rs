@@ -9,6 +9,7 @@
 //! stays in a list and makes the next turn start at once.
 
 mod acceptor;
+pub mod adopt;
 pub mod asks;
 pub mod clock;
 mod closing;
@@ -33,9 +34,10 @@ pub mod tls;
 mod turn;
 mod worker;
 
+pub use adopt::{Adopted, Adoption};
 pub use drive::Proxy;
 pub use fleet::{Birth, Factory, Options};
-pub use host::{Host, StartError, worker_ids};
+pub use host::{Host, Offered, StartError, worker_ids};
 pub use listener::{Listen, ListenError};
 pub use machine::Machine;
 pub use socket::{Keepalive, SocketOptions};

@@ -54,5 +54,8 @@ pub const SPARE_WORKERS: u16 = 16;
 pub const PANICS_MAX: u32 = 3;
 /// Nanoseconds that a replaced worker has to finish its streams.
 pub const RETIRED_DRAIN_NS: u64 = 600_000_000_000;
+/// Nanoseconds of silence after which a replaced worker closes a kept connection: enough for the
+/// next request of a busy one, which is then told to close.
+pub const RETIRED_IDLE_NS: u64 = 1_000_000_000;
 /// Turns that one call of the inline driver makes while work is left.
 pub const INLINE_TURNS_MAX: usize = 4;

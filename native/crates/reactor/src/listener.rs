@@ -9,12 +9,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::ids::ListenerId;
 use engine::snapshot::plan::{Address, ListenerKind, ListenerPlan};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::adopt::Adoption;
 use crate::limits::BACKLOG;
 use crate::socket::SocketOptions;
 
@@ -95,6 +98,7 @@ impl ListenError {
             }
             Some(Errno::NOENT | Errno::NOTDIR) => "create its directory first",
             Some(Errno::EXIST) => "something that is not a socket lies there: remove it or move it",
+            Some(Errno::INVAL) => "the socket that was handed over is bound elsewhere",
             Some(Errno::AFNOSUPPORT) => "this machine has no such address family",
             Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (ulimit -n)",
             _ => "",
@@ -122,12 +126,20 @@ pub fn show(address: &Address) -> String {
 pub(crate) struct Listening {
     pub(crate) id: ListenerId,
     pub(crate) kind: ListenerKind,
-    pub(crate) socket: Socket,
+    /// Shared with the host, which may offer it to a successor.
+    pub(crate) socket: Arc<Socket>,
     /// The address in use, with the port the system chose. Of a wildcard it is `None`: the local
     /// address differs per connection.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) unix: bool,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
+}
+
+impl Listening {
+    /// Of a unix socket: whether its file is removed with it; `None` of others.
+    pub(crate) fn owns_file(&self) -> Option<Arc<AtomicBool>> {
+        self.file.as_ref().map(|file| Arc::clone(&file.ours))
+    }
 }
 
 #[derive(Debug)]
@@ -135,12 +147,27 @@ struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
+    /// While a predecessor or a successor has the same socket, the file is theirs.
+    ours: Arc<AtomicBool>,
+}
+
+impl SocketFile {
+    fn of(path: &Path, ours: Arc<AtomicBool>) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+            ours,
+        })
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // A successor may have put its own socket there.
-        if let Ok(found) = fs::symlink_metadata(&self.path)
+        // Another process may have put its own socket there.
+        if self.ours.load(Ordering::Acquire)
+            && let Ok(found) = fs::symlink_metadata(&self.path)
             && (found.dev(), found.ino()) == (self.device, self.inode)
         {
             let _ = fs::remove_file(&self.path);
@@ -148,37 +175,66 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds and listens. Returns the address in use, too.
+/// Binds and listens, or adopts what a predecessor bound. Returns the address in use, too.
 pub(crate) fn bind(
     listen: &Listen,
     id: ListenerId,
     options: &SocketOptions,
     unix_mode: u32,
+    adoption: &Adoption,
 ) -> Result<(Listening, Address), ListenError> {
-    let bound = match &listen.address {
-        Address::Tcp(tcp) => bind_tcp(*tcp, options).map(|(socket, local)| {
-            let known = (!local.ip().is_unspecified()).then_some(local);
-            (socket, known, None, Address::Tcp(local))
-        }),
-        Address::Unix(path) => bind_unix(path, unix_mode)
-            .map(|(socket, file)| (socket, None, Some(file), listen.address.clone())),
+    let adopted = adoption.take(listen).map(Socket::from);
+    let bound = match (&listen.address, adopted) {
+        (Address::Tcp(tcp), None) => bind_tcp(*tcp, options).map(|(socket, at)| (socket, at, None)),
+        (Address::Tcp(tcp), Some(socket)) => {
+            adopt_tcp(&socket, *tcp, options).map(|at| (socket, at, None))
+        }
+        (Address::Unix(path), None) => bind_unix(path, unix_mode)
+            .map(|(socket, file)| (socket, listen.address.clone(), Some(file))),
+        (Address::Unix(path), Some(socket)) => adopt_unix(&socket, path, adoption.confirmed())
+            .map(|file| (socket, listen.address.clone(), Some(file))),
     };
-    let (socket, local, file, address) = bound.map_err(|error| ListenError::new(listen, error))?;
-    let unix = file.is_some();
+    let (socket, address, file) = bound.map_err(|error| ListenError::new(listen, error))?;
+    let local = match &address {
+        Address::Tcp(local) => (!local.ip().is_unspecified()).then_some(*local),
+        Address::Unix(_) => None,
+    };
     Ok((
         Listening {
             id,
             kind: listen.kind,
-            socket,
+            socket: Arc::new(socket),
             local,
-            unix,
-            _file: file,
+            unix: file.is_some(),
+            file,
         },
         address,
     ))
 }
 
-fn bind_tcp(address: SocketAddr, options: &SocketOptions) -> io::Result<(Socket, SocketAddr)> {
+fn adopt_tcp(socket: &Socket, asked: SocketAddr, options: &SocketOptions) -> io::Result<Address> {
+    socket.set_nonblocking(true)?;
+    options.apply(socket)?;
+    let local = socket.local_addr()?.as_socket();
+    let fits = |local: &SocketAddr| {
+        local.ip() == asked.ip() && (asked.port() == 0 || local.port() == asked.port())
+    };
+    let local = local.filter(fits).ok_or(Errno::INVAL)?;
+    // It listens already; this sets the length of its queue to ours.
+    socket.listen(BACKLOG)?;
+    Ok(Address::Tcp(local))
+}
+
+fn adopt_unix(socket: &Socket, path: &Path, ours: Arc<AtomicBool>) -> io::Result<SocketFile> {
+    socket.set_nonblocking(true)?;
+    if socket.local_addr()?.as_pathname() != Some(path) {
+        return Err(Errno::INVAL.into());
+    }
+    socket.listen(BACKLOG)?;
+    SocketFile::of(path, ours)
+}
+
+fn bind_tcp(address: SocketAddr, options: &SocketOptions) -> io::Result<(Socket, Address)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     // Without it a restart fails for a minute, while old connections are in TIME_WAIT.
@@ -191,7 +247,7 @@ fn bind_tcp(address: SocketAddr, options: &SocketOptions) -> io::Result<(Socket,
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let local = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok((socket, local))
+    Ok((socket, Address::Tcp(local)))
 }
 
 fn bind_unix(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
@@ -204,12 +260,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
     rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode & 0o777))?;
     socket.bind(&address)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777))?;
-    let found = fs::symlink_metadata(path)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        device: found.dev(),
-        inode: found.ino(),
-    };
+    let file = SocketFile::of(path, Arc::new(AtomicBool::new(true)))?;
     socket.listen(BACKLOG)?;
     Ok((socket, file))
 }

@@ -208,7 +208,7 @@ impl<M: Machine> Driver<M> {
             match self.inbox.pop_front() {
                 None => return,
                 Some(Letter::Mail(mail)) => {
-                    self.draining |= matches!(mail, Mail::Drain { .. });
+                    self.draining |= matches!(mail, Mail::Drain(_));
                     if let Mail::Snapshot(snapshot) = &mail {
                         let keyring = self.fleet.keyring(snapshot.generation);
                         self.keyring_before = std::mem::replace(&mut self.keyring, keyring);

@@ -10,13 +10,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use engine::input::{Closed, Mail};
+use engine::input::{Closed, Drain, Mail};
 use mio::Waker;
 
 use crate::acceptor::Acceptor;
 use crate::clock;
 use crate::fleet::{Birth, Factory, Fleet, Letter};
-use crate::limits::{INLINE_TURNS_MAX, PANICS_MAX, RETIRED_DRAIN_NS};
+use crate::limits::{INLINE_TURNS_MAX, PANICS_MAX, RETIRED_DRAIN_NS, RETIRED_IDLE_NS};
 use crate::machine::Machine;
 use crate::poller::Poller;
 use crate::socket;
@@ -118,9 +118,12 @@ impl<M: Machine + 'static> Driver<M> {
             let listeners = acceptor.surrender(&self.poller);
             self.fleet.accept_by_worker(successor, Some(listeners));
         }
-        let deadline_ns = clock::mono_ns() + RETIRED_DRAIN_NS;
-        self.inbox
-            .push_back(Letter::Mail(Mail::Drain { deadline_ns }));
+        let drain = Drain {
+            deadline_ns: clock::mono_ns() + RETIRED_DRAIN_NS,
+            idle_ns: RETIRED_IDLE_NS,
+            admin: true,
+        };
+        self.inbox.push_back(Letter::Mail(Mail::Drain(drain)));
     }
 }
 

@@ -10,10 +10,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use engine::clock::SECOND;
 use engine::shared::Shared;
 use engine::snapshot::{Plan, Snapshot};
-use harness::{PATIENCE, connect, eventually, path, port, workers};
+use harness::{PATIENCE, connect, drain, eventually, path, port, workers};
 use reactor::recorder::Target;
 use reactor::tls::Keyring;
 use reactor::{Proxy, clock};
@@ -157,7 +156,7 @@ fn requests_pass_reloads_apply_and_a_drain_ends() {
             .unwrap();
         assert!(get(&mut client).starts_with("HTTP/1.1 200"));
         assert!(get(&mut connect(port(&proxy))).starts_with("HTTP/1.1 200"));
-        proxy.drain(clock::mono_ns() + SECOND);
+        proxy.drain(drain(1000));
         eventually("drained", || proxy.drained());
         assert_eq!(proxy.bugs(), 0);
         proxy.stop();

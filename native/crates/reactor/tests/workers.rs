@@ -18,7 +18,7 @@ use engine::input::{Accepted, Answer, Closed, Mail};
 use engine::output::{How, Output, Question};
 use engine::snapshot::ListenerKind;
 use harness::*;
-use reactor::{Host, Listen, clock, limits};
+use reactor::{Host, Listen, limits};
 
 const EXCHANGE: ExchangeId = ExchangeId {
     index: 0,
@@ -333,7 +333,7 @@ fn a_drain_closes_data_listeners_and_waits_for_connections() {
         let (data, admin) = ports(&host);
         let mut client = connect(data);
         exchange(&mut client, b"before");
-        host.drain(clock::mono_ns() + 60_000 * MS);
+        host.drain(drain(60_000));
         eventually("new connections are refused", || {
             std::net::TcpStream::connect(data).is_err()
         });

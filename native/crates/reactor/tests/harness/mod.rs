@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 
 use engine::clock::Now;
 use engine::ids::{ConnId, WorkerId};
-use engine::input::{Accepted, Closed, Connected, DialError, Input, Mail, Secured};
+use engine::input::{Accepted, Closed, Connected, DialError, Drain, Input, Mail, Secured};
 use engine::output::{Dial, How, Output};
 use engine::snapshot::plan::ClientTlsPlan;
 use engine::snapshot::{Address, ListenerKind};
-use reactor::{Birth, Factory, Host, Listen, Machine, Options};
+use reactor::{Birth, Factory, Host, Listen, Machine, Options, clock};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -187,7 +187,7 @@ impl<B: Behaviour> Machine for Scripted<B> {
                 }
                 self.behaviour.connected(at, id, outcome);
             }
-            Input::Mail(Mail::Drain { .. }) => at.draining = true,
+            Input::Mail(Mail::Drain(_)) => at.draining = true,
             Input::Tick | Input::Mail(Mail::Stop) => {}
             Input::Mail(mail) => self.behaviour.mail(at, mail),
         }
@@ -346,6 +346,15 @@ pub fn launch<B: Behaviour>(
     make: impl Fn(Birth) -> B + Send + Sync + 'static,
 ) -> Host<Scripted<B>> {
     Host::launch(options, None, listeners, factory(make)).expect("it starts")
+}
+
+/// A drain that closes silent connections at once.
+pub fn drain(deadline_ms: u64) -> Drain {
+    Drain {
+        deadline_ns: clock::mono_ns() + deadline_ms * 1_000_000,
+        idle_ns: 0,
+        admin: false,
+    }
 }
 
 pub fn port<M: Machine + 'static>(host: &Host<M>) -> SocketAddr {
