@@ -27,6 +27,9 @@ pub const H2_STREAMS_MAX: u64 = 100_000;
 /// An HTTP/2 connection on which streams were served may be idle for so long: a new one costs a
 /// handshake.
 pub const H2_IDLE_NS: u64 = 300 * SECOND;
+/// After we asked a peer to open no more streams on a connection, those it opens for so long are
+/// still served: more than a round trip around the world.
+pub const H2_WINDING_NS: u64 = SECOND;
 /// A header block begun on an HTTP/2 connection must be complete by then.
 pub const H2_HEAD_NS: u64 = 5 * SECOND;
 /// How much wider the budgets of abuse are for a trusted peer: a gateway above us carries many

@@ -335,7 +335,9 @@ impl Engine {
             let Some(client) = self.conns.get(id).and_then(Conn::client) else {
                 continue;
             };
-            if !client.busy() && (admin || !client.admin) {
+            // After the cut a stream may still have bytes that its client does not take.
+            let done = !client.busy() || self.drain_cut && client.h2.is_some();
+            if done && (admin || !client.admin) {
                 self.close(id, How::Flush(Vec::new()));
             }
         }

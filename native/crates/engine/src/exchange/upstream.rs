@@ -135,7 +135,14 @@ impl Engine {
         waiting.splice(0..0, first);
         for exchange_id in waiting {
             if let Some(mut exchange) = self.exchanges.take(exchange_id) {
-                self.dialled(&mut exchange, result);
+                // It may have given up waiting and gone elsewhere.
+                if exchange
+                    .attempt
+                    .as_ref()
+                    .is_some_and(|a| a.conn == Some(id))
+                {
+                    self.dialled(&mut exchange, result);
+                }
                 self.put_exchange(exchange);
             }
         }

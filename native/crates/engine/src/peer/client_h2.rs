@@ -347,7 +347,11 @@ impl Engine {
                 }
         };
         let head_ns = h2.wire.head_since_ns().map(|at| at + limits::H2_HEAD_NS);
-        Some(live_ns.min(h2.retire_ns).min(head_ns.unwrap_or(u64::MAX)))
+        let wound_ns = h2.winding_ns.map(|at| at + limits::H2_WINDING_NS);
+        [Some(live_ns), Some(h2.retire_ns), head_ns, wound_ns]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A client connection's timer fired.
@@ -359,6 +363,9 @@ impl Engine {
         let Some(h2) = conn.h2_ref() else { return };
         let due_ns = self.h2_client_deadline(conn, h2).unwrap_or(u64::MAX);
         let (retire, live) = (now_ns >= h2.retire_ns, h2.wire.streams() > 0);
+        let wound = h2
+            .winding_ns
+            .is_some_and(|at| now_ns >= at + limits::H2_WINDING_NS);
         if now_ns < due_ns {
             return self.arm_client(id);
         }
@@ -369,7 +376,9 @@ impl Engine {
         if let Some(Err(closing)) = swept {
             return self.h2_client_broken(id, &closing);
         }
-        if retire {
+        if wound {
+            self.h2_wound_up(id);
+        } else if retire {
             if let Some((h2, _)) = self.h2_writer(id) {
                 h2.retire_ns = u64::MAX;
             }

@@ -21,6 +21,8 @@ pub(crate) struct H2 {
     pub(crate) retire_ns: u64,
     /// When its last stream ended.
     pub(crate) idle_since_ns: u64,
+    /// We asked the peer to open no more streams, then; what was under way is still taken.
+    pub(crate) winding_ns: Option<u64>,
 }
 
 impl H2 {
@@ -33,6 +35,7 @@ impl H2 {
             probed_ns: None,
             retire_ns: u64::MAX,
             idle_since_ns: now_ns,
+            winding_ns: None,
         }
     }
 }
@@ -78,6 +81,7 @@ impl Conn {
             self.progress_ns = now_ns;
         }
         let (h2, out) = self.h2()?;
+        h2.wire.begin(now_ns);
         Some((h2, out.writer(spares)))
     }
 }
@@ -108,7 +112,7 @@ impl Engine {
             && let Some((h2, out)) = conn.h2()
         {
             if h2.wire.streams() == 0 {
-                over = h2.wire.going();
+                over = h2.wire.going() && h2.winding_ns.is_none();
             } else {
                 h2.idle_since_ns = now_ns;
             }
@@ -167,12 +171,25 @@ impl Engine {
         }
     }
 
-    /// Takes no new stream, lets the running ones finish.
+    /// Asks the peer to open no more streams and lets the running ones finish. What the peer sent
+    /// before it heard of it is served (RFC 9113 §6.8), so the last word is said a while later.
     pub(crate) fn h2_wind_up(&mut self, id: ConnId) {
+        let now_ns = self.now.mono_ns;
         if let Some((h2, out)) = self.h2_writer(id)
             && !h2.wire.going()
         {
             h2.wire.goaway(wire::h2::ErrorCode::NoError, out);
+            h2.winding_ns = Some(now_ns);
+        }
+        self.h2_settle(id);
+        self.arm_client(id);
+    }
+
+    /// From here on no stream is taken, and the connection ends with its last one.
+    pub(crate) fn h2_wound_up(&mut self, id: ConnId) {
+        if let Some((h2, out)) = self.h2_writer(id) {
+            h2.winding_ns = None;
+            h2.wire.goaway_final(wire::h2::ErrorCode::NoError, out);
         }
         self.h2_settle(id);
     }

@@ -1,10 +1,11 @@
 //! Towards the upstream: the request's bytes, and how a response is held back, ended or dropped.
 
 use super::{Block, Lines};
+use crate::conn::{Conn, UpstreamState};
 use crate::engine::Engine;
 use crate::exchange::{Attempt, Exchange, RequestBody};
 use crate::heads;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, ExchangeId};
 use crate::limits;
 use crate::output::How;
 use wire::Body;
@@ -143,11 +144,7 @@ impl Engine {
     }
 
     /// Ends what an attempt has on its connection: the upstream is cancelled.
-    pub(crate) fn upstream_cancel(
-        &mut self,
-        attempt: &mut Attempt,
-        exchange: crate::ids::ExchangeId,
-    ) {
+    pub(crate) fn upstream_cancel(&mut self, attempt: &mut Attempt, exchange: ExchangeId) {
         let Some(id) = attempt.conn.take() else {
             return;
         };
@@ -164,14 +161,14 @@ impl Engine {
 
     /// A connection of HTTP/1.1 ends with its request. One that is dialled for HTTP/2 may have
     /// others that wait for it.
-    fn upstream_leave(&mut self, id: ConnId, exchange: crate::ids::ExchangeId) {
-        if let Some(upstream) = self
-            .conns
-            .get_mut(id)
-            .and_then(crate::conn::Conn::upstream_mut)
-        {
+    fn upstream_leave(&mut self, id: ConnId, exchange: ExchangeId) {
+        if let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) {
             upstream.waiting.retain(|waiter| *waiter != exchange);
-            if !upstream.waiting.is_empty() {
+            if upstream.exchange == Some(exchange) {
+                upstream.exchange = None;
+            }
+            let dialing = upstream.state == UpstreamState::Dialing;
+            if dialing && (upstream.exchange.is_some() || !upstream.waiting.is_empty()) {
                 return;
             }
         }

@@ -307,15 +307,20 @@ fn a_drain_says_goodbye_and_lets_streams_finish() {
         idle_ns: SECOND,
         admin: false,
     }));
+    // What it sent before it heard of the goodbye is served.
+    let late = client.ask(&mut t, CHAT, r#"{"model":"llama-3"}"#);
+    let other = t.upstream();
     let said = client.hear(&mut t);
-    assert!(
-        said.iter().any(|s| matches!(s, Said::Goaway(_))),
-        "{said:?}"
-    );
+    let all = Said::Goaway(u32::MAX >> 1);
+    assert!(said.contains(&all), "{said:?}");
     t.send(upstream, ok("whole"));
+    t.send(other, ok("late"));
     let said = client.hear(&mut t);
-    assert_eq!(body_of(&said, id), "whole");
-    assert!(ended(&said, id));
+    assert_eq!(body_of(&said, id) + &body_of(&said, late), "wholelate");
+    assert!(ended(&said, id) && ended(&said, late));
+    assert_eq!(t.ended(client.conn), None);
+    t.after_ms(1_001);
+    assert!(client.hear(&mut t).contains(&Said::Goaway(late)));
     assert_eq!(t.ended(client.conn), Some(Ended::Fin));
 }
 
