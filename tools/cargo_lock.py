@@ -21,7 +21,7 @@ from pathlib import Path
 PLACEHOLDER = "@registry@"
 SOURCE = re.compile(r'^source = "([^"]+)"$', re.MULTILINE)
 NATIVE = Path(__file__).resolve().parent.parent / "native"
-FOLDERS = (NATIVE, NATIVE / "fuzz")
+FOLDERS = (NATIVE, NATIVE / "fuzz", NATIVE.parent / "benches" / "codec")
 LOCK, COMMITTED = "Cargo.lock", "Cargo.lock.in"
 PROBE = """[package]
 name = "probe"
@@ -93,7 +93,7 @@ def thaw(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the three commands, for the workspace and for the fuzz targets."""
+    """Run one of the three commands, for each workspace of the repository."""
     match arguments:
         case ["freeze"]:
             for folder in FOLDERS:
