@@ -1,5 +1,5 @@
-//! Our two ends against the `h2` crate's: bodies of all sizes, many at a time, with trailers, resets
-//! and refusals. What both say of the same exchange must be the same.
+//! Our two ends against those of the `h2` crate: bodies of all sizes, many at a time, with
+//! trailers, resets and refusals. What both say of the same exchange must be the same.
 
 use std::collections::BTreeMap;
 
