@@ -184,12 +184,11 @@ impl Engine {
             exchange.response.close = true;
         }
         exchange.marks.head_ns = self.now.mono_ns;
-        let Some(pool) = exchange.pool.clone() else {
-            return;
-        };
         let empty = exchange.response.framing == Framing::None
             || matches!(body, Body::None | Body::Length(0));
-        self.client_head(exchange, Said::Response(&pool), empty);
+        if let Some(pool) = &exchange.pool {
+            self.client_head(exchange, Said::Response(pool), empty);
+        }
     }
 
     /// 103 and 102 are passed on to HTTP/1.1 clients; a 100 was caused by us and stays here.

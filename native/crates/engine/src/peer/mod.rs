@@ -125,6 +125,12 @@ impl Sink for Lines<'_> {
         encode::field_unchecked(self.0, field);
     }
 
+    fn line(&mut self, name: &[u8], value: &[u8]) {
+        // Lines need no name's number.
+        let known = Name::Other;
+        self.field(Field { known, name, value });
+    }
+
     fn open(&mut self, name: Name) {
         self.0.extend_from_slice(name.as_str().as_bytes());
         self.0.extend_from_slice(b": ");

@@ -17,49 +17,46 @@ impl Engine {
     /// takes no more streams.
     pub(crate) fn upstream_head(&mut self, exchange: &mut Exchange) -> bool {
         let now_ns = self.now.mono_ns;
-        let tag = super::h2::tag(exchange.id);
-        let Some(pool) = exchange.pool.clone() else {
+        let (Some(pool), Some(attempt)) = (&exchange.pool, &exchange.attempt) else {
             return false;
         };
-        let Some(attempt) = exchange.attempt.as_mut() else {
-            return false;
-        };
-        let endpoint = attempt.endpoint.clone();
-        let Some(id) = attempt.conn else { return false };
-        let Some(conn) = self.conns.get_mut(id) else {
+        let endpoint = &attempt.endpoint;
+        let Some(conn) = attempt.conn.and_then(|id| self.conns.get_mut(id)) else {
             return false;
         };
         let via = &self.snapshot.via;
+        let mut sent = (0, false);
         if conn.h2_ref().is_some() {
-            let bodiless = exchange.head.body == Body::None
-                || exchange.body.complete && exchange.body.received == 0;
             let Some((h2, out)) = conn.h2_writer(&mut self.spares, now_ns) else {
                 return false;
             };
             let Some(stream) = h2.wire.open() else {
                 return false;
             };
-            h2.wire.set_tag(stream, tag);
-            attempt.stream = stream;
-            attempt.request_done = bodiless && exchange.body.trailers.is_none();
-            let end = attempt.request_done;
+            h2.wire.set_tag(stream, super::h2::tag(exchange.id));
+            let body = &exchange.body;
+            let bodiless = exchange.head.body == Body::None || body.complete && body.received == 0;
+            let end = bodiless && body.trailers.is_none();
             let scheme = if endpoint.secure() {
                 &b"https"[..]
             } else {
                 b"http"
             };
             let mut block = Block::new(h2.wire.head(stream, out), scheme);
-            heads::request(&mut block, exchange, &pool, &endpoint, via);
+            heads::request(&mut block, exchange, pool, endpoint, via);
             block.finish(end);
-            return true;
+            sent = (stream, end);
+        } else {
+            let out = conn.writer(&mut self.spares, now_ns);
+            heads::request(&mut Lines(out), exchange, pool, endpoint, via);
+            conn.progress_ns = now_ns;
+            let (method, websocket) = (exchange.head.method, exchange.head.websocket);
+            if let Some(reader) = conn.upstream_mut().and_then(|u| u.reader.as_mut()) {
+                reader.expect(method, websocket);
+            }
         }
-        attempt.stream = 0;
-        let out = conn.writer(&mut self.spares, now_ns);
-        heads::request(&mut Lines(out), exchange, &pool, &endpoint, via);
-        conn.progress_ns = now_ns;
-        let (method, websocket) = (exchange.head.method, exchange.head.websocket);
-        if let Some(reader) = conn.upstream_mut().and_then(|u| u.reader.as_mut()) {
-            reader.expect(method, websocket);
+        if let Some(attempt) = exchange.attempt.as_mut() {
+            (attempt.stream, attempt.request_done) = sent;
         }
         true
     }
