@@ -23,6 +23,7 @@ LABELS = {
     "Listener": "listener",
     "Route": "route",
     "Pool": "pool, modality",
+    "Certificate": "listener, name",
     "Endpoint": "pool, endpoint",
     "Room": "pool",
     "Slot": "pool, endpoint",
@@ -117,10 +118,12 @@ def configuration() -> str:
     definitions = schema.get("$defs", {})
     top = schema if "properties" in schema else definitions.get("Config", {})
     parts.append(section("Config", top))
+    # What may be written as one string, too, is one of several forms.
     parts += [
-        section(name, one)
+        section(name, {"description": one.get("description", ""), **form})
         for name, one in definitions.items()
-        if name != "Config" and "properties" in one
+        for form in (one, *one.get("anyOf", ()), *one.get("oneOf", ()))
+        if name != "Config" and "properties" in form
     ]
     return "".join(parts)
 
