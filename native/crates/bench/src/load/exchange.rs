@@ -171,13 +171,10 @@ impl Generator<'_> {
         let Some(request) = link.request.as_mut() else {
             return true;
         };
-        let fed = receive(
-            &mut self.ledger,
-            request,
-            bytes.len(),
-            now_ns,
-            |answer, token| answer.feed(bytes, token),
-        );
+        self.ledger.bytes(bytes.len());
+        let fed = receive(&mut self.ledger, request, now_ns, |answer, token| {
+            answer.feed(bytes, token)
+        });
         match fed {
             Err(_) => self.finish(index, Outcome::Malformed, false, now_ns),
             Ok((used, true)) => {

@@ -156,16 +156,19 @@ impl Ledger {
         self.second(intended_ns).offered += 1;
     }
 
-    /// Bytes have come that many requests share: they count for the part that is on.
-    pub(crate) fn bytes(&mut self, bytes: usize) {
-        if let Some(tally) = self.tallies.get_mut(self.current) {
-            tally.bytes_received += bytes as u64;
-        }
+    /// The part that is on, or the last one when all are over.
+    pub(crate) fn on(&self) -> usize {
+        self.current.min(self.tallies.len().saturating_sub(1))
     }
 
-    /// Bytes of an answer have come.
-    pub(crate) fn received(&mut self, request: &Request, bytes: usize, tokens: u64, now_ns: u64) {
-        self.tallies[request.part].bytes_received += bytes as u64;
+    /// Bytes have come, their framing included.
+    pub(crate) fn bytes(&mut self, bytes: usize) {
+        let on = self.on();
+        self.tallies[on].bytes_received += bytes as u64;
+    }
+
+    /// Tokens of an answer have come.
+    pub(crate) fn received(&mut self, request: &Request, tokens: u64, now_ns: u64) {
         if tokens == 0 {
             return;
         }

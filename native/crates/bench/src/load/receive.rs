@@ -15,40 +15,43 @@ const MID_EVENT_TOKENS: u32 = 3;
 pub(super) fn receive<T>(
     ledger: &mut Ledger,
     request: &mut Request,
-    bytes: usize,
     now_ns: u64,
     feed: impl FnOnce(&mut Answer, &mut dyn FnMut(Option<u64>)) -> T,
 ) -> T {
-    let tally = &mut ledger.tallies[request.part];
+    let on = ledger.on();
+    let tallies = &mut ledger.tallies;
     let since_ns = |then_ns: u64| now_ns.saturating_sub(then_ns);
-    if !request.first_byte_seen {
-        request.first_byte_seen = true;
-        tally.first_byte.record(since_ns(request.intended_ns));
-    }
     let Request {
+        part,
         answer,
         tokens,
         last_token_ns,
         intended_ns,
+        first_byte_seen,
         ..
     } = request;
+    if !std::mem::replace(first_byte_seen, true) {
+        tallies[*part].first_byte.record(since_ns(*intended_ns));
+    }
     let before = *tokens;
     let fed = feed(answer, &mut |stamp_ns| {
-        if *tokens == 0 {
-            tally.first_token.record(since_ns(*intended_ns));
-        } else {
+        let tally = &mut tallies[on];
+        if *tokens > 0 {
             tally.token_gap.record(since_ns(*last_token_ns));
         }
         if let Some(stamp_ns) = stamp_ns {
             tally.token_delay.record(since_ns(stamp_ns));
             tally.stamped_tokens += 1;
         }
-        *tokens += 1;
         tally.tokens += 1;
+        if *tokens == 0 {
+            tallies[*part].first_token.record(since_ns(*intended_ns));
+        }
+        *tokens += 1;
         *last_token_ns = now_ns;
     });
     let new_tokens = u64::from(request.tokens - before);
-    ledger.received(request, bytes, new_tokens, now_ns);
+    ledger.received(request, new_tokens, now_ns);
     fed
 }
 

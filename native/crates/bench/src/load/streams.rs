@@ -362,13 +362,13 @@ fn happened(
     let request = &mut flows.at(index)?.request;
     let ended = match event {
         Event::Head { end, .. } => {
-            receive(ledger, request, 0, now_ns, |answer, _| {
+            receive(ledger, request, now_ns, |answer, _| {
                 answer.open(&heads.response);
             });
             *end
         }
         Event::Data { bytes, end, .. } => {
-            let fed = receive(ledger, request, 0, now_ns, |answer, token| {
+            let fed = receive(ledger, request, now_ns, |answer, token| {
                 answer.content(bytes, token)
             });
             if fed.is_err() {

@@ -1,7 +1,7 @@
 //! What is counted during one part of a run.
 //!
-//! A request belongs to the part in which it was due, wherever it ends; CPU and the units it is
-//! divided by belong to the part in which the clock saw them.
+//! A request belongs to the part in which it was due, wherever it ends; its bytes and tokens, CPU
+//! and the units it is divided by belong to the part in which the clock saw them.
 
 use std::collections::BTreeMap;
 
