@@ -12,6 +12,8 @@ __all__ = [
     "Ask",
     "Channel",
     "Core",
+    "H2Probe",
+    "Hpack",
     "Picker",
     "PlanError",
     "RequestHead",
@@ -188,6 +190,53 @@ class Picker:
     def __new__(cls, weights: list[int]) -> Picker: ...
     def pick(self, excluded: list[int] = ...) -> int | None: ...
     def set_weight(self, index: int, weight: int) -> None: ...
+
+# HTTP/2 by itself, for tests that compare it with other implementations.
+
+@final
+class H2Probe:
+    """One end of an HTTP/2 connection in memory, with the data plane's defaults."""
+
+    def __new__(cls, *, client: bool) -> H2Probe: ...
+    def receive(self, data: bytes) -> list[tuple[object, ...]]:
+        """What the peer's bytes say: tuples of a kind, a stream where there is one, and the rest.
+
+        `head` (a server's: method, authority, target; a client's: status), fields, end; `bad` why,
+        reset; `interim` status; `data` content, credit, end; `trailers` fields; `end`; `reset`
+        code, why if by us; `goaway` last, code; `settings`; `closing` code, cause, then no more.
+        """
+
+    def sent(self) -> bytes:
+        """Take what is to be sent."""
+
+    def consume(self, stream: int, credit: int) -> None: ...
+    def respond(
+        self, stream: int, status: int, fields: list[tuple[bytes, bytes]], *, end: bool
+    ) -> None: ...
+    def request(self, method: bytes, target: bytes, *, end: bool) -> int | None:
+        """A request of a client to `http://probe.test`; None at a limit on streams."""
+
+    def data(self, stream: int, content: bytes, *, end: bool) -> None: ...
+    def cancel(self, stream: int) -> None: ...
+    def forget(self, stream: int) -> None:
+        """The caller's work for the stream is over."""
+
+    def queued(self, stream: int) -> int: ...
+    def streams(self) -> int: ...
+
+@final
+class Hpack:
+    """The encoder and the decoder of one end of HPACK (RFC 7541), of 4,096 bytes each."""
+
+    def __new__(cls) -> Hpack: ...
+    def resize(self, peer_max_bytes: int) -> None: ...
+    def encode(self, fields: list[tuple[bytes, bytes]]) -> bytes: ...
+    def decode(self, block: bytes) -> list[tuple[bytes, bytes, bool]]:
+        """Name, value, and whether the field is never to be indexed.
+
+        Raises:
+            ValueError: the block is broken, and the decoder with it.
+        """
 
 # Load generator, simulated engine, relay: JSON options in, JSON out (crate `bench`).
 

@@ -9,6 +9,7 @@ mod core;
 mod descriptor;
 mod explain;
 mod guard;
+mod h2_probe;
 mod primitives;
 mod tls;
 mod view;
@@ -27,6 +28,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<primitives::RequestHead>()?;
     module.add_class::<primitives::Channel>()?;
     module.add_class::<primitives::Picker>()?;
+    module.add_class::<h2_probe::H2Probe>()?;
+    module.add_class::<h2_probe::Hpack>()?;
     module.add_class::<bench_api::Running>()?;
     module.add_function(wrap_pyfunction!(core::raise_nofile_limit, module)?)?;
     module.add_function(wrap_pyfunction!(core::usable_cpus, module)?)?;
