@@ -2,8 +2,8 @@
 //!
 //! Names and values lie in one arena, oldest first, each entry in one piece. Evicted bytes stay as
 //! they are until they are a third of the arena; then the others move to its front. So no entry has
-//! an allocation of its own, two bytes are moved for each byte appended at most, and the arena stays
-//! below twice the table's bound.
+//! an allocation of its own, two bytes are moved for each byte appended at most, and the arena
+//! stays below twice the table's bound.
 //!
 //! Invariant: the bytes of every entry lie inside the arena; `cost` is the sum over all entries.
 
