@@ -132,8 +132,8 @@ impl Table {
             self.arena.drain(..evicted);
             self.moved += evicted;
         }
-        // Where nothing moved, all of the arena is less than one and a half times the entries, which
-        // are within `max` together with the new one.
+        // Where nothing moved, all of the arena is less than one and a half times the entries,
+        // which are within `max` together with the new one.
         let needed = self.arena.len() + len;
         if self.arena.capacity() < needed {
             let grown = needed.next_multiple_of(ARENA_BYTES_STEP);
