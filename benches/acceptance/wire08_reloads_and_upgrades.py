@@ -40,6 +40,12 @@ LOADS: dict[str, dict[str, Any]] = {
         "new_connection_ratio": 0.2,
         "body": model_body(size=512, stream=True, tokens=120),
     },
+    "streams over HTTP/2": {
+        "protocol": "http2",
+        "streams_per_connection": 10,
+        "mode": {"kind": "streams", "streams": 50, "tokens": 120},
+        "body": model_body(size=512, stream=True, tokens=120),
+    },
 }
 
 
@@ -126,7 +132,7 @@ def served(engine: str) -> Iterator[tuple[Running, Line]]:
 
 
 def upgrades(bar: Bar) -> None:
-    """By signal, one after the other, with three loads and a scraper at it all the time."""
+    """By signal, one after the other, with four loads and a scraper at it all the time."""
     count = int(scaled(UPGRADES, 6))
     with (
         native.engine(CALM) as engine,
