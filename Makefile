@@ -68,9 +68,9 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.runtime
 	$(INSTALL) $<
 	@touch $@
 
-$(VENV)/.apt: tools/apt_packages.sh
+$(VENV)/.apt: tools/apt_packages.sh Makefile
 	@mkdir -p $(VENV)
-	tools/apt_packages.sh iproute2 nftables || echo "going on without: the tests that need them are skipped"
+	tools/apt_packages.sh iproute2 nftables curl nghttp2-client nghttp2-server || echo "going on without: the tests that need them are skipped"
 	@touch $@
 
 $(VENV)/.apt-bench: tools/apt_packages.sh
@@ -112,7 +112,7 @@ check: setup $(VENV)/.check ## Formats, lints, types, the border's stub, house r
 	$(BIN)/python -m pytest -q tests/tidy tests/docs
 
 .PHONY: conformance
-conformance: setup $(VENV)/.test ## Every rule on bad bytes, over real sockets
+conformance: setup $(VENV)/.test $(VENV)/.apt ## Every rule on bad bytes, over real sockets
 	$(BIN)/python -m pytest tests/conformance tests/differential $(PYTEST)
 
 .PHONY: sim
