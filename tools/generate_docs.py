@@ -27,6 +27,7 @@ LABELS = {
     "Endpoint": "pool, endpoint",
     "Room": "pool",
     "Slot": "pool, endpoint",
+    "Certificate": "listener, name",
     "Worker": "",
     "Process": "",
 }

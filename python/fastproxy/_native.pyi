@@ -2,7 +2,8 @@
 
 No call here blocks on the network, and none but `Core.stop` and the bench entries takes longer
 than a millisecond; those release the GIL. Only `fastproxy.server`, `fastproxy.primitives`,
-`fastproxy.observe.metrics`, `fastproxy.config.compile` and `fastproxy.cli` import this module.
+`fastproxy.observe.metrics`, `fastproxy.config.compile`, `fastproxy.config.tls` and `fastproxy.cli`
+import this module.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,8 @@ __all__ = [
     "bench_relay",
     "bench_run",
     "bench_text",
+    "check_bundle",
+    "check_certificate",
     "parse_request_head",
     "raise_nofile_limit",
     "usable_cpus",
@@ -147,6 +150,12 @@ def raise_nofile_limit() -> tuple[int, int]:
 
 def usable_cpus() -> int:
     """CPUs under affinity and cgroup quota, at least 1."""
+
+def check_certificate(cert: str, key: str) -> list[tuple[str, str, bool]]:
+    """What is wrong with a PEM certificate chain and its key: (`cert` or `key`, why, fatal)."""
+
+def check_bundle(ca: str) -> list[tuple[str, str, bool]]:
+    """What is wrong with a PEM bundle of issuers: (`ca`, why, fatal)."""
 
 # The three primitives by themselves.
 

@@ -15,7 +15,8 @@ REGISTRIES = re.compile(
     "|".join(("py" + r"pi\.org", "crates" + r"\.io", "files.python" + "hosted"))
 )
 BORDER = {
-    "server", "primitives", "observe/metrics", "config/compile", "cli", "__init__", "demo",
+    "server", "primitives", "observe/metrics", "config/compile", "config/tls", "cli", "__init__",
+    "demo",
 }  # fmt: skip
 """Modules and packages of fastproxy that may import the native one."""
 

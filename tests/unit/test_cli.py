@@ -86,7 +86,7 @@ def test_help_is_quick() -> None:
         ),
         (
             ["serve", "--upstream", "ftp://x"],
-            'pools.default.endpoints[0].url: "ftp://x": unsupported scheme; allowed: http, unix',
+            ('pools.default.endpoints[0].url: "ftp://x": unsupported scheme; allowed: h2c, unix'),
         ),
         (
             ["serve", "--upstream", "http://x", "--listen", "h"],
@@ -140,7 +140,8 @@ def test_check(tmp_path: Path) -> None:
     result = fastproxy("check", str(file))
     assert result.exit_code == 2
     assert result.output == (
-        f'{file}:1: pools.a.endpoints[0].url: "ftp://x": unsupported scheme; allowed: http, unix\n'
+        f'{file}:1: pools.a.endpoints[0].url: "ftp://x": unsupported scheme; allowed: http, https, '
+        "h2c, unix\n"
         f"{file}:2: via: 5: must be a string, not a number; quote it\n"
         "fastproxy: 2 mistakes\n"
     )

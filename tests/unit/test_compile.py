@@ -101,6 +101,7 @@ def test_everything() -> None:
         "idle_ms": 5000,
         "head_ms": 1000,
         "requests_max": 7,
+        "tls": None,
     }
     assert unix["address"] == {"unix": "/run/fastproxy.sock"}
     assert (admin["kind"], admin["address"]) == ("admin", {"tcp": "[::1]:9090"})
@@ -118,6 +119,7 @@ def test_every_key_of_a_pool() -> None:
             "weight": 1,
             "concurrency": 4,
             "http2": "auto",
+            "tls": None,
         },
         {
             "name": "http://[2001:db8::1]",
@@ -127,6 +129,7 @@ def test_every_key_of_a_pool() -> None:
             "weight": 1,
             "concurrency": 9,
             "http2": "auto",
+            "tls": None,
         },
         {
             "name": "unix:/run/engine.sock",
@@ -136,6 +139,7 @@ def test_every_key_of_a_pool() -> None:
             "weight": 1,
             "concurrency": 9,
             "http2": "auto",
+            "tls": None,
         },
     ]
     assert a["headers"] == {

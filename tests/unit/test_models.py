@@ -5,7 +5,7 @@ import asyncio
 import orjson
 
 from fastproxy.config.load import load
-from fastproxy.config.model import Config, Endpoint
+from fastproxy.config.model import Config, Endpoint, Pool
 from fastproxy.fleet.models import Models
 
 CONFIG = load(
@@ -27,7 +27,8 @@ class Fleet:
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.now = 0.0
 
-    async def fetch(self, endpoint: Endpoint, headers: dict[str, str]) -> bytes:
+    async def fetch(self, pool: Pool, endpoint: Endpoint, headers: dict[str, str]) -> bytes:
+        assert endpoint in pool.endpoints
         name = endpoint.url.removeprefix("http://")
         self.asked.append((name, headers))
         await asyncio.sleep(0)

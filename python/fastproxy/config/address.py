@@ -8,7 +8,7 @@ import logging
 import re
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Place", "Resolve", "parse_listen", "parse_url", "resolve", "system_resolve"]
 
@@ -21,7 +21,6 @@ _UNIX_PATH_BYTES_MAX = 107
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
 _LATER = {
-    "https": "TLS comes in a later version; put a TLS proxy before it or use http",
     "grpc": "write h2c; calls are told by their content-type",
     "grpcs": "write https; calls are told by their content-type",
 }
@@ -29,7 +28,7 @@ _LATER = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A TCP host and port, or a unix socket's path, and a path prefix for requests."""
+    """A TCP host and port, or a unix socket's path, a path prefix for requests, and if by TLS."""
 
     host: str = ""
     port: int = 0
@@ -37,6 +36,7 @@ class Place:
     prefix: str = ""
     # HTTP/2 by prior knowledge (RFC 9113 §3.3): written as h2c://.
     http2: bool = False
+    secure: bool = False
 
     @property
     def authority(self) -> str:
@@ -44,7 +44,12 @@ class Place:
         if self.unix:
             return "localhost"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == 80 else f"{host}:{self.port}"
+        return host if self.port == self.usual_port else f"{host}:{self.port}"
+
+    @property
+    def usual_port(self) -> int:
+        """The scheme's own."""
+        return 443 if self.secure else 80
 
     @property
     def literal(self) -> bool:
@@ -74,7 +79,7 @@ def parse_listen(text: str) -> Place:
 
 
 def parse_url(text: str) -> Place:
-    """Read `http://HOST[:PORT][/prefix]`, `h2c://HOST[:PORT][/prefix]` or `unix:/path.sock`.
+    """Read `http(s)://HOST[:PORT][/prefix]`, `h2c://HOST[:PORT][/prefix]` or `unix:/path.sock`.
 
     Raises:
         ValueError: with what is allowed.
@@ -88,8 +93,8 @@ def parse_url(text: str) -> Place:
     if scheme.lower() in _LATER:
         msg = f"scheme {scheme} is not supported: {_LATER[scheme.lower()]}"
         raise ValueError(msg)
-    if scheme.lower() not in ("http", "h2c"):
-        msg = "unsupported scheme; allowed: http, h2c, unix"
+    if scheme.lower() not in ("http", "https", "h2c"):
+        msg = "unsupported scheme; allowed: http, https, h2c, unix"
         raise ValueError(msg)
     if "?" in rest or "#" in rest:
         msg = "a query or fragment has no place in an endpoint's URL"
@@ -106,8 +111,9 @@ def parse_url(text: str) -> Place:
     if not _PREFIX.fullmatch(prefix):
         msg = f'the path "{prefix}" has empty segments or characters that must be percent-encoded'
         raise ValueError(msg)
-    http2 = scheme.lower() == "h2c"
-    return Place(host=host, port=80 if port is None else port, prefix=prefix, http2=http2)
+    secure, http2 = scheme.lower() == "https", scheme.lower() == "h2c"
+    place = Place(host=host, prefix=prefix, http2=http2, secure=secure)
+    return replace(place, port=place.usual_port if port is None else port)
 
 
 def resolve(place: Place, look_up: Resolve) -> str | None:

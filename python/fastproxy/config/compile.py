@@ -17,7 +17,8 @@ from fastproxy.config.address import (
     system_resolve,
 )
 from fastproxy.config.document import Key
-from fastproxy.config.model import Config, Headers, Listener, Pool, Route
+from fastproxy.config.model import Config, Headers, Listener, Pool, Route, UpstreamTls
+from fastproxy.config.tls import upstream_tls
 from fastproxy.config.verify import Finding
 
 __all__ = ["compile_plan", "held_bytes_max"]
@@ -25,6 +26,8 @@ __all__ = ["compile_plan", "held_bytes_max"]
 _CLASSES = {"high": 0, "normal": 1, "low": 2}
 _HELD_BYTES_WITHOUT_LIMIT = 1024**3
 _ADMIN_CONNECTIONS_MAX = 256
+# Protocols offered by ALPN (RFC 7301), most wanted first, by whether HTTP/2 is wanted.
+_ALPN = {"auto": ("h2", "http/1.1"), "always": ("h2",), "never": ("http/1.1",)}
 
 Json = dict[str, object]
 
@@ -145,6 +148,7 @@ class _Compiler:
             "idle_ms": int(listener.idle),
             "head_ms": int(listener.head_timeout),
             "requests_max": listener.requests_max,
+            "tls": _server_tls(listener),
         }
 
     def pool(self, name: str, pool: Pool) -> Json:
@@ -196,6 +200,8 @@ class _Compiler:
         for n, endpoint in enumerate(pool.endpoints):
             place = parse_url(endpoint.url)
             path = ("pools", name, "endpoints", n, "url")
+            http2 = endpoint.http2 or ("always" if place.http2 else pool.http2)
+            tls = upstream_tls(pool, endpoint) if place.secure else None
             endpoints.append(
                 {
                     "name": endpoint.url,
@@ -204,7 +210,8 @@ class _Compiler:
                     "path_prefix": place.prefix,
                     "weight": 1 if equal else endpoint.weight,
                     "concurrency": endpoint.concurrency or pool.concurrency,
-                    "http2": endpoint.http2 or ("always" if place.http2 else pool.http2),
+                    "http2": http2,
+                    "tls": None if tls is None else _client_tls(tls, place, http2),
                 }
             )
         return endpoints
@@ -222,6 +229,31 @@ class _Compiler:
             taken.add(name)
             routes.append(_route(route, name, positions[route.pool]))
         return routes
+
+
+def _server_tls(listener: Listener) -> Json | None:
+    tls = listener.tls
+    if tls is None:
+        return None
+    return {
+        "certificates": [{"cert": pair.cert, "key": pair.key} for pair in tls.certificates],
+        "client_ca": tls.client_ca,
+        "client_optional": tls.client_auth == "optional",
+        "min_version": tls.min_version.removeprefix("tls"),
+        "alpn": _ALPN["auto" if listener.http2 else "never"],
+    }
+
+
+def _client_tls(tls: UpstreamTls, place: Place, http2: str) -> Json:
+    own = None if tls.cert is None else {"cert": tls.cert, "key": tls.key}
+    return {
+        "server_name": tls.server_name or place.host,
+        "ca": tls.ca,
+        "certificate": own,
+        "verify": tls.verify == "full",
+        "min_version": tls.min_version.removeprefix("tls"),
+        "alpn": _ALPN[http2],
+    }
 
 
 def _route(route: Route, name: str, pool: int) -> Json:

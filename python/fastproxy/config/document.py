@@ -63,6 +63,9 @@ class Node:
         node = self
         for key in path:
             found = None
+            if key == 0 and not isinstance(node.value, list):
+                # A list of one may be written as its item.
+                continue
             if isinstance(node.value, dict):
                 found = node.value.get(key)
             elif isinstance(node.value, list) and isinstance(key, int) and key < len(node.value):

@@ -10,6 +10,7 @@ from fastproxy.config.compile import compile_plan
 from fastproxy.config.document import Node, parse, path_text, tree_of
 from fastproxy.config.model import Admin, Config, Endpoint, Listener, Pool
 from fastproxy.config.read import Reader, read
+from fastproxy.config.tls import examine
 from fastproxy.config.verify import Finding, verify
 from fastproxy.config.watch import digest_of
 from fastproxy.errors import ConfigError, Mistake
@@ -126,6 +127,7 @@ def of_upstreams(
 def _loaded(root: Node, reader: Reader, syntax: list[Mistake], file: Path | None = None) -> Loaded:
     config = read(root, reader)
     found = verify(config)
+    examine(config, found)
     wrong = [
         _mistake(finding, root, reader.file)
         for finding in found.mistakes

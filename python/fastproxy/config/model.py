@@ -11,12 +11,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from fastproxy.config.files import FilePath
 from fastproxy.config.secret import Concealed, Secret
 from fastproxy.config.units import AutoSize, Duration, Ratio, Size
 
 __all__ = [
     "AccessLog",
     "Admin",
+    "Certificate",
     "Channel",
     "Config",
     "Cors",
@@ -34,8 +36,10 @@ __all__ = [
     "ResponseHeaders",
     "Retry",
     "Route",
+    "ServerTls",
     "Timeouts",
     "Upgrade",
+    "UpstreamTls",
 ]
 
 
@@ -76,6 +80,46 @@ class Cors(Model, frozen=True):
     credentials: Annotated[bool, doc("Allow cookies and HTTP authentication.")] = False
 
 
+class Certificate(Model, frozen=True):
+    """A certificate and its private key, in PEM files."""
+
+    cert: Annotated[FilePath, doc("The certificate, then its intermediates.")]
+    key: Annotated[FilePath, doc("The key, not encrypted.")]
+
+
+class ServerTls(Model, frozen=True):
+    """TLS towards clients."""
+
+    certificates: Annotated[
+        tuple[Certificate, ...],
+        doc("Chosen by the name that a client asks for; the first where none has it.", one=True),
+    ]
+    client_ca: Annotated[
+        FilePath | None, doc("PEM bundle that client certificates must come from.")
+    ] = None
+    client_auth: Annotated[
+        Literal["required", "optional"],
+        doc("With client_ca: whether a client without a certificate is refused."),
+    ] = "required"
+    min_version: Annotated[Literal["tls1.2", "tls1.3"], doc("The lowest version.")] = "tls1.2"
+
+
+class UpstreamTls(Model, frozen=True):
+    """TLS towards endpoints with an https:// URL."""
+
+    ca: Annotated[FilePath | None, doc("PEM bundle of trusted issuers; else the system's.")] = None
+    cert: Annotated[FilePath | None, doc("Our certificate, for endpoints that want one.")] = None
+    key: Annotated[FilePath | None, doc("Its key.")] = None
+    server_name: Annotated[
+        str | None, doc("The name that the certificate must have; else the URL's host.")
+    ] = None
+    verify: Annotated[
+        Literal["full", "off"],
+        doc("off takes any certificate of anybody: for tests only, and warned of."),
+    ] = "full"
+    min_version: Annotated[Literal["tls1.2", "tls1.3"], doc("The lowest version.")] = "tls1.2"
+
+
 class Listener(Model, frozen=True):
     """An address on which clients are served."""
 
@@ -94,6 +138,7 @@ class Listener(Model, frozen=True):
         Literal["gone", "allow"],
         doc("What a client's FIN after a complete request means: it left, or it still listens."),
     ] = "gone"
+    tls: Annotated[ServerTls | None, doc("TLS; cleartext when left out.")] = None
     cors: Annotated[Cors | None, doc("Cross-origin rules.")] = None
     connections_max: Annotated[int, doc("Connections at a time.", ge=1, le=10_000_000)] = 65_536
     connections_per_source_max: Annotated[
@@ -123,7 +168,7 @@ class Endpoint(Model, frozen=True):
 
     shorthand = "url"
 
-    url: Annotated[str, doc("http://HOST:PORT[/prefix], h2c://HOST:PORT or unix:/path.sock.")]
+    url: Annotated[str, doc("http(s)://HOST[:PORT][/prefix], h2c://... or unix:/path.sock.")]
     http2: Annotated[
         Literal["auto", "always", "never"] | None,
         doc("Whether HTTP/2 is spoken to it; else the pool's. h2c:// means always."),
@@ -133,6 +178,7 @@ class Endpoint(Model, frozen=True):
         Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None,
         doc("Requests at a time; else the pool's."),
     ] = None
+    tls: Annotated[UpstreamTls | None, doc("TLS settings; else the pool's.")] = None
 
 
 class Channel(Model, frozen=True):
@@ -231,6 +277,7 @@ class Pool(Model, frozen=True):
     eject: Annotated[Eject, doc("Passive ejection.")] = Eject()
     headers: Annotated[Headers, doc("Headers set and removed.")] = Headers()
     credentials: Annotated[Credentials | None, doc("Credentials for the endpoints.")] = None
+    tls: Annotated[UpstreamTls | None, doc("TLS settings of https endpoints.")] = None
     host: Annotated[
         str, doc("What the endpoints see as Host: `endpoint`, `client`, or this name.")
     ] = "endpoint"

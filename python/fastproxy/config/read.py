@@ -15,6 +15,7 @@ from typing import cast
 from msgspec import inspect
 
 from fastproxy.config.document import Key, Node, path_text
+from fastproxy.config.files import FilePath
 from fastproxy.config.model import Config, Model
 from fastproxy.config.secret import MASK, Concealed, Secret, expand, read_secret_file
 from fastproxy.config.units import Duration, Ratio, Size
@@ -170,13 +171,14 @@ class Reader:
             return self.secret(node, path)
         parse = cast(
             "Callable[[object], object]",
-            cast("type[Duration | Size | Ratio | Concealed]", cls).parse,
+            cast("type[Duration | Size | Ratio | Concealed | FilePath]", cls).parse,
         )
         try:
-            return parse(node.value)
+            value = parse(node.value)
         except ValueError as error:
             self.refuse(path, node, str(error))
             return cls()
+        return FilePath(self.folder / value) if isinstance(value, FilePath) else value
 
     def secret(self, node: Node, path: tuple[Key, ...]) -> Secret:
         """A secret given as text, by `file:PATH` or by `{file: PATH}`."""

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import inspect
 
 from fastproxy.config.dump import shown
+from fastproxy.config.files import FilePath
 from fastproxy.config.model import Config, Model
 from fastproxy.config.secret import Concealed, Secret
 from fastproxy.config.units import AutoSize, Duration, Ratio, Size
@@ -19,6 +20,7 @@ _REFERENCE: Json = {"type": "string", "pattern": r"\$\{[^}]+\}"}
 _SIZE = r"\d+(\.\d+)?\s*([KMG]?B|[KMG]iB)"
 _CUSTOM: dict[type, Json] = {
     Concealed: {"type": "string"},
+    FilePath: {"type": "string", "minLength": 1},
     Duration: {"type": "string", "pattern": r"^(off|(\d+(\.\d+)?\s*(ms|s|m|h|d))+)$|\$\{"},
     Size: {"type": "string", "pattern": rf"^{_SIZE}$|\$\{{"},
     AutoSize: {"type": "string", "pattern": rf"^(auto|{_SIZE})$|\$\{{"},

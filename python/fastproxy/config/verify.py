@@ -20,12 +20,14 @@ from fastproxy.config.model import (
     RequestHeaders,
     ResponseHeaders,
     Route,
+    UpstreamTls,
 )
 
 __all__ = ["Finding", "Findings", "is_token", "verify"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9a-fA-F:]+(:[0-9.]+)?")
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}")
 # Set by the proxy itself, or what frames a message: RFC 9110 §7.6.1, RFC 9112 §6.
 _OWNED = frozenset(
@@ -155,6 +157,8 @@ def _listener(path: Path, listener: Listener, found: Findings) -> None:
         except ValueError:
             reason = "not a CIDR block; write it like 10.0.0.0/8, ::1 or unix"
             found.wrong((*path, "trusted_peers", n), reason, peer)
+    if listener.tls is not None and not listener.tls.certificates:
+        found.wrong((*path, "tls", "certificates"), "at least one certificate is needed")
     if listener.cors is not None:
         _cors((*path, "cors"), listener.cors, found)
 
@@ -180,6 +184,9 @@ def _pool(name: str, pool: Pool, found: Findings) -> None:
     if not _LABEL.fullmatch(pool.modality):
         found.wrong((*path, "modality"), "must be a short word", pool.modality)
     _endpoints(path, pool, found)
+    if pool.tls is not None:
+        secure = any(each.url.lower().startswith("https:") for each in pool.endpoints)
+        _upstream_tls((*path, "tls"), pool.tls, secure=secure, found=found)
     if not pool.host.isprintable() or not pool.host or re.search(r"[\s/?#@]", pool.host):
         reason = "must be endpoint, client or a host name"
         found.wrong((*path, "host"), reason, pool.host)
@@ -207,15 +214,33 @@ def _endpoints(path: Path, pool: Pool, found: Findings) -> None:
     for n, endpoint in enumerate(pool.endpoints):
         where = (*path, "endpoints", n, "url")
         try:
-            parse_url(endpoint.url)
+            secure = parse_url(endpoint.url).secure
         except ValueError as error:
             found.wrong(where, str(error), endpoint.url)
+            secure = endpoint.tls is not None
+        if endpoint.tls is not None:
+            _upstream_tls((*path, "endpoints", n, "tls"), endpoint.tls, secure=secure, found=found)
         if endpoint.url in seen:
             reason = (
                 f"the same endpoint as endpoints[{seen[endpoint.url]}]; give it a weight instead"
             )
             found.wrong(where, reason, endpoint.url)
         seen.setdefault(endpoint.url, n)
+
+
+def _upstream_tls(path: Path, tls: UpstreamTls, *, secure: bool, found: Findings) -> None:
+    if not secure:
+        found.wrong(path, "is for https endpoints; write https:// or leave it out")
+    if (tls.cert is None) != (tls.key is None):
+        found.wrong(path, "cert and key belong together")
+    if tls.server_name is not None and not _NAME.fullmatch(tls.server_name):
+        reason = "must be a host name or an IP address, without a port"
+        found.wrong((*path, "server_name"), reason, tls.server_name)
+    if tls.verify == "off":
+        reason = "off: any certificate is taken, and anybody on the way can read and change all"
+        found.useless((*path, "verify"), reason)
+        if tls.ca is not None:
+            found.wrong((*path, "ca"), "says nothing while verify is off; leave one of them out")
 
 
 def _credentials(path: Path, pool: Pool, found: Findings) -> None:

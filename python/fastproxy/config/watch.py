@@ -8,11 +8,11 @@ Content decides: a file that was only touched is no change.
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Stamp", "changes", "digest_of", "stamp"]
+__all__ = ["Stamp", "changes", "digest_of", "replacements", "stamp"]
 
 _FILE_BYTES_MAX = 16 * 1024**2
 
@@ -65,3 +65,30 @@ async def changes(path: Path, *, interval_s: float = 1.0) -> AsyncIterator[Stamp
         last = now
         if changed:
             yield now
+
+
+async def replacements(
+    files: Callable[[], Iterable[Path]], *, interval_s: float = 1.0
+) -> AsyncIterator[Path]:
+    """Yield one of `files` each time that some of them have changed and all have come to rest.
+
+    A certificate and its key are two files, and one of them is always replaced first.
+    """
+    last = {path: stamp(path) for path in files()}
+    restless: Path | None = None
+    while True:
+        await asyncio.sleep(interval_s)
+        changed: Path | None = None
+        current = dict.fromkeys(files())
+        for path in current:
+            now = stamp(path, last.get(path))
+            if now is None:
+                continue
+            before = last.get(path)
+            if before is not None and before.digest != now.digest:
+                changed = path
+            last[path] = now
+        last = {path: seen for path, seen in last.items() if path in current}
+        if changed is None and restless is not None:
+            yield restless
+        restless = changed

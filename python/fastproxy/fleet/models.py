@@ -9,6 +9,7 @@ answer, else its configured names. Concurrent askers share one round (single fli
 
 import asyncio
 import hashlib
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from typing import cast
 import orjson
 
 from fastproxy.config.address import parse_url
-from fastproxy.config.model import Config, Endpoint, Pool
+from fastproxy.config.model import Config, Endpoint, Pool, UpstreamTls
+from fastproxy.config.tls import upstream_tls
 
 __all__ = ["Fetch", "Models", "fetch"]
 
@@ -29,10 +31,10 @@ _BODY_BYTES_MAX = 4 * 1024 * 1024
 _CLIENTS_MAX = 256
 
 Json = dict[str, object]
-Fetch = Callable[[Endpoint, dict[str, str]], Awaitable[bytes]]
+Fetch = Callable[[Pool, Endpoint, dict[str, str]], Awaitable[bytes]]
 
 
-async def fetch(endpoint: Endpoint, headers: dict[str, str]) -> bytes:
+async def fetch(pool: Pool, endpoint: Endpoint, headers: dict[str, str]) -> bytes:
     """The endpoint's own answer.
 
     Raises:
@@ -41,17 +43,31 @@ async def fetch(endpoint: Endpoint, headers: dict[str, str]) -> bytes:
     import httpx  # noqa: PLC0415 - 60 ms that a proxy without this question never pays
 
     place = parse_url(endpoint.url)
-    transport = httpx.AsyncHTTPTransport(uds=place.unix or None)
-    url = f"http://{place.authority}{place.prefix}/v1/models"
+    scheme = "https" if place.secure else "http"
+    url = f"{scheme}://{place.authority}{place.prefix}/v1/models"
     try:
+        verify = _context(upstream_tls(pool, endpoint)) if place.secure else False
+        transport = httpx.AsyncHTTPTransport(uds=place.unix or None, verify=verify)
         async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT_S) as client:
-            response = await client.get(url, headers=headers)
+            named = upstream_tls(pool, endpoint).server_name
+            extensions = {"sni_hostname": named} if named else {}
+            response = await client.get(url, headers=headers, extensions=extensions)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise OSError(str(error)) from error
     if response.status_code != 200 or len(response.content) > _BODY_BYTES_MAX:
         msg = f"status {response.status_code}"
         raise OSError(msg)
     return response.content
+
+
+def _context(tls: UpstreamTls) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca)
+    if tls.verify == "off":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
 
 
 @dataclass(slots=True)
@@ -115,7 +131,7 @@ class Models:
         for endpoint in pool.endpoints[:_ENDPOINTS_ASKED_MAX]:
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
-                    return _listed(await self._fetch(endpoint, headers))
+                    return _listed(await self._fetch(pool, endpoint, headers))
             except (OSError, ValueError):
                 continue
         configured = [_model(model, name) for model in pool.models]

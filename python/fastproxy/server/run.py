@@ -17,7 +17,8 @@ from pathlib import Path
 
 from fastproxy import _native
 from fastproxy.config.load import Loaded, Source, load
-from fastproxy.config.watch import changes
+from fastproxy.config.tls import files_of
+from fastproxy.config.watch import changes, replacements
 from fastproxy.errors import Error, StartError
 from fastproxy.server import rendezvous
 from fastproxy.server.handover import Offer
@@ -94,6 +95,7 @@ async def serve(loaded: Loaded, say: Say, *, takeover: bool = False) -> None:
             stack.callback(process.offer(path, None if inherited is None else inherited.control))
         process.notifier.ready(f"serving on {', '.join(proxy.addresses)}")
         process.begin(process.notifier.watch())
+        process.begin(process.watch_tls())
         if loaded.file is not None:
             process.begin(process.watch(loaded))
         await proxy.wait()
@@ -119,8 +121,9 @@ async def _inherit(asked: Path | None, own: Path | None, say: Say) -> Inherited 
 def _announce(proxy: Proxy, say: Say, before: int, after: int) -> None:
     for warning in proxy.loaded.warnings:
         say(f"warning: {warning}")
-    for address in proxy.addresses:
-        shown = address if address.startswith("unix:") else f"http://{address}"
+    for address, listener in zip(proxy.addresses, proxy.config.listen, strict=True):
+        scheme = "http" if listener.tls is None else "https"
+        shown = address if address.startswith("unix:") else f"{scheme}://{address}"
         say(f"listening on {shown}")
     admin = proxy.config.admin
     if admin is not None:
@@ -253,3 +256,7 @@ class _Process:
                 # A signal or the admin API was quicker.
                 continue
             await self.reload(f"{loaded.file} changed")
+
+    async def watch_tls(self) -> None:
+        async for path in replacements(lambda: files_of(self.proxy.config)):
+            await self.reload(f"{path} changed")

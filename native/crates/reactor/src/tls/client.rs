@@ -95,7 +95,7 @@ impl Client {
     }
 }
 
-/// Takes any certificate; that the peer has its key is still seen to. Only for `verify: false`,
+/// Takes any certificate; that the peer has its key is still seen to. Only for `verify: off`,
 /// of which `check` and the start of the process warn.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
