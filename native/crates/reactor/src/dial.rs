@@ -80,7 +80,7 @@ impl<M: Machine> Driver<M> {
     fn session_for(&self, plan: &ClientTlsPlan) -> Option<Box<Session>> {
         let found = self.keyring.client(plan);
         let client = found.or_else(|| self.keyring_before.client(plan))?;
-        Session::dialled(client)
+        Session::dialled(client, plan)
     }
 
     /// Puts a connection into the table and under the poller's eyes.

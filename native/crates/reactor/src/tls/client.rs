@@ -34,7 +34,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// All of a configuration, by plan.
+/// All of a configuration, by plan. What is offered by ALPN is the dial's to say: the keys have none.
 pub(crate) type Clients = HashMap<ClientTlsPlan, Arc<Client>>;
 
 impl Client {
@@ -85,7 +85,6 @@ impl Client {
         {
             return Ok(Arc::clone(earlier));
         }
-        config.alpn_protocols = plan.alpn.iter().map(|p| p.clone().into_bytes()).collect();
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
         Ok(Arc::new(Self {
             config: Arc::new(config),

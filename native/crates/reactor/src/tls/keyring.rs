@@ -33,9 +33,10 @@ impl Keyring {
         let mut clients = HashMap::new();
         let endpoints = plan.pools.iter().flat_map(|pool| &pool.endpoints);
         for tls in endpoints.filter_map(|endpoint| endpoint.tls.as_ref()) {
-            if !clients.contains_key(tls) {
-                let client = Client::load(tls, earlier.clients.get(tls))?;
-                clients.insert(tls.clone(), client);
+            let key = key_of(tls);
+            if !clients.contains_key(&key) {
+                let client = Client::load(tls, earlier.clients.get(&key))?;
+                clients.insert(key, client);
             }
         }
         Ok(Self {
@@ -57,6 +58,14 @@ impl Keyring {
     }
 
     pub(crate) fn client(&self, plan: &ClientTlsPlan) -> Option<&Arc<Client>> {
-        self.clients.get(plan)
+        self.clients.get(&key_of(plan))
+    }
+}
+
+/// The plan less what a dial may ask for in another way.
+fn key_of(plan: &ClientTlsPlan) -> ClientTlsPlan {
+    ClientTlsPlan {
+        alpn: Vec::new(),
+        ..plan.clone()
     }
 }

@@ -9,6 +9,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
 use engine::input::{Alpn, Connected, Secured, TlsFault, TlsVersion};
+use engine::snapshot::plan::ClientTlsPlan;
 use rustls::pki_types::CertificateDer;
 use rustls::{
     ClientConnection, Connection, Error, HandshakeKind, ProtocolVersion, ServerConnection,
@@ -54,9 +55,11 @@ impl Session {
         Some(Self::new(Connection::Server(tls), prelude))
     }
 
-    /// For a dial.
-    pub(crate) fn dialled(client: &Client) -> Option<Box<Self>> {
-        let tls = ClientConnection::new(Arc::clone(&client.config), client.name.clone()).ok()?;
+    /// For a dial that offers the protocols of `plan`.
+    pub(crate) fn dialled(client: &Client, plan: &ClientTlsPlan) -> Option<Box<Self>> {
+        let (config, name) = (Arc::clone(&client.config), client.name.clone());
+        let alpn = plan.alpn.iter().map(|p| p.clone().into_bytes()).collect();
+        let tls = ClientConnection::new_with_alpn(config, name, alpn).ok()?;
         Some(Self::new(Connection::Client(tls), None))
     }
 

@@ -133,6 +133,33 @@ fn a_dial_shakes_hands_and_resumes() {
     end(&rig.host);
 }
 
+/// The same settings with other protocols: what the dial says is offered.
+#[test]
+fn a_dial_says_what_it_speaks() {
+    let authority = Authority::new("issuer");
+    let mut config = (*server_config(&authority.issue(&["engine.example"]), None)).clone();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let config = Arc::new(config);
+    let mut rig = Rig::new(&authority, &settings(&authority, "engine.example"));
+    for (offered, agreed) in [
+        (vec!["h2", "http/1.1"], Alpn::H2),
+        (vec!["http/1.1"], Alpn::Http11),
+        (vec![], Alpn::None),
+    ] {
+        rig.tls.alpn = offered.into_iter().map(str::to_owned).collect();
+        let (address, thread) = serve(Arc::clone(&config), pong);
+        rig.dial(address);
+        match rig.next() {
+            Seen::Connected(Ok(connected)) => assert_eq!(connected.alpn, agreed),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(rig.next(), Seen::Bytes(b"pong".to_vec()));
+        assert_eq!(rig.next(), Seen::Closed(Closed::Eof));
+        thread.join().unwrap();
+    }
+    end(&rig.host);
+}
+
 #[test]
 fn an_answer_cut_short_is_seen() {
     let authority = Authority::new("issuer");
