@@ -13,7 +13,7 @@ use crate::ids::ConnId;
 use crate::input::{Accepted, Closed};
 use crate::metrics::Metric;
 use crate::output::How;
-use crate::secure::{Handshake, Secured};
+use crate::secure::{Alpn, Handshake, Secured};
 use crate::snapshot::{Listener, ListenerKind};
 use crate::timer::TimerKey;
 use wire::h1::RequestReader;
@@ -119,10 +119,17 @@ impl Engine {
         };
         let elapsed_ns = now_ns.saturating_sub(client.idle_since_ns);
         client.handshaking = false;
+        let alpn = secured.alpn;
         client.secured = Some(secured);
+        if alpn != Alpn::None && client.mode == ClientMode::Opening {
+            client.mode = ClientMode::Http;
+        }
         let cells = &self.locals.door(client.door).cells;
         cells.observe(Metric::TlsHandshakeDuration, elapsed_ns);
         cells.inc_at(Metric::TlsHandshakes, outcome.position());
+        if alpn == Alpn::H2 {
+            self.start_h2_client(id);
+        }
     }
 
     /// Counts a handshake that came to nothing, if there was one under way.

@@ -9,6 +9,7 @@ mod account;
 mod admit;
 mod authenticate;
 mod control;
+mod dial;
 mod gate;
 pub mod log;
 mod r#match;

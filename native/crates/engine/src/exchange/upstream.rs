@@ -7,17 +7,16 @@
 use std::sync::Arc;
 
 use super::{Exchange, Phase, Step};
-use crate::conn::{Conn, Side, Speaks, Upstream, UpstreamState};
+use crate::conn::{Conn, Side, Speaks, UpstreamState};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
 use crate::ids::ConnId;
-use crate::input::{Closed, Connected, DialError};
+use crate::input::Closed;
 use crate::limits;
 use crate::metrics::Metric;
-use crate::output::{How, Output};
+use crate::output::How;
 use crate::shared::{Endpoint, Outcome};
 use crate::timer::TimerKey;
-use wire::h1::ResponseReader;
 use wire::{Body, Method};
 
 impl Engine {
@@ -59,46 +58,6 @@ impl Engine {
         self.dial(exchange, &endpoint, version)
     }
 
-    /// Opens a connection for the attempt.
-    fn dial(&mut self, exchange: &mut Exchange, endpoint: &Arc<Endpoint>, speaks: Speaks) -> Step {
-        let slot = endpoint.slot;
-        let Some(attempt) = exchange.attempt.as_mut() else {
-            return Step::Wait;
-        };
-        let cells = self.locals.endpoint(exchange.local, slot).map(Arc::clone);
-        if let Some(cells) = &cells {
-            cells.add(Metric::UpstreamOpen, 1);
-            cells.inc(Metric::Connects);
-        }
-        let upstream = Upstream {
-            local: exchange.local,
-            cells,
-            endpoint: Arc::clone(endpoint),
-            speaks,
-            state: UpstreamState::Dialing,
-            reader: Some(Box::new(ResponseReader::new(wire::Limits::default()))),
-            exchange: Some(exchange.id),
-            idle_since_ns: 0,
-            served: 0,
-            tunnel: false,
-            h2: None,
-            waiting: Vec::new(),
-        };
-        let now_ns = self.now.mono_ns;
-        let id = self
-            .conns
-            .insert_with(|_| Conn::new(Side::Upstream(Box::new(upstream)), now_ns));
-        attempt.conn = Some(id);
-        attempt.reused = false;
-        if speaks == Speaks::Http2 {
-            let shard = self.locals.shard_mut(exchange.local, slot);
-            shard.conns.push(id);
-        }
-        self.outputs.push_back(Output::Dial(id, endpoint.dial()));
-        exchange.phase = Phase::Dialing;
-        Step::Wait
-    }
-
     /// An idle connection to that endpoint. A slot may have passed to another endpoint in a reload:
     /// what is still connected to the old one must not see this request.
     fn take_idle(&mut self, local: usize, slot: u32, endpoint: &Endpoint) -> Option<ConnId> {
@@ -110,91 +69,6 @@ impl Engine {
             self.close(id, How::Now);
         }
         None
-    }
-
-    /// The outcome of a dial.
-    pub(crate) fn connected(&mut self, id: ConnId, result: Result<Connected, DialError>) {
-        let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
-            return;
-        };
-        let first = upstream.exchange;
-        upstream.state = UpstreamState::Busy;
-        if let Some(cells) = &upstream.cells {
-            crate::secure::count_dial(cells, result);
-        }
-        let h2 = upstream.speaks == Speaks::Http2;
-        let mut waiting = if h2 && result.is_ok() {
-            upstream.exchange = None;
-            self.h2_connected(id)
-        } else {
-            std::mem::take(&mut upstream.waiting)
-        };
-        if result.is_err() {
-            self.undial(id);
-        }
-        waiting.splice(0..0, first);
-        for exchange_id in waiting {
-            if let Some(mut exchange) = self.exchanges.take(exchange_id) {
-                // It may have given up waiting and gone elsewhere.
-                if exchange
-                    .attempt
-                    .as_ref()
-                    .is_some_and(|a| a.conn == Some(id))
-                {
-                    self.dialled(&mut exchange, result);
-                }
-                self.put_exchange(exchange);
-            }
-        }
-        if h2 {
-            self.h2_later(id);
-        }
-    }
-
-    /// Forgets a connection that did not come to be.
-    fn undial(&mut self, id: ConnId) {
-        let Some(mut conn) = self.conns.remove(id) else {
-            return;
-        };
-        self.timers.cancel(&mut conn.timer);
-        if let Side::Upstream(upstream) = &conn.side {
-            if let Some(cells) = &upstream.cells {
-                cells.inc(Metric::ConnectErrors);
-                cells.sub(Metric::UpstreamOpen, 1);
-            }
-            self.locals
-                .forget(upstream.local, upstream.endpoint.slot, id);
-        }
-    }
-
-    fn dialled(&mut self, exchange: &mut Exchange, result: Result<Connected, DialError>) {
-        match result {
-            Ok(_) => {
-                self.note_dialled(exchange);
-                exchange.phase = Phase::Stream;
-                self.dispatch(exchange);
-                self.advance(exchange);
-            }
-            Err(error) => {
-                if let Some(attempt) = exchange.attempt.as_mut() {
-                    attempt.conn = None;
-                }
-                let failure = Failure::from(error);
-                self.attempt_failed(exchange, failure, Outcome::ConnectError);
-            }
-        }
-    }
-
-    /// Counts how long a dial took that succeeded.
-    fn note_dialled(&self, exchange: &Exchange) {
-        if let Some(attempt) = &exchange.attempt
-            && let Some(id) = attempt.conn
-        {
-            let elapsed_ns = self.now.mono_ns.saturating_sub(attempt.started_ns);
-            self.upstream_cells(id, |cells| {
-                cells.observe(Metric::ConnectDuration, elapsed_ns);
-            });
-        }
     }
 
     /// Queues the request's head, and as much of its body as is here.

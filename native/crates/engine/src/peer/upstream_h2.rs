@@ -11,7 +11,7 @@ use crate::error::{Failure, FailureKind};
 use crate::exchange::{Exchange, Phase, Step};
 use crate::grpc;
 use crate::heads;
-use crate::ids::{ConnId, ExchangeId};
+use crate::ids::ConnId;
 use crate::input::Closed;
 use crate::limits;
 use crate::metrics::Metric;
@@ -56,7 +56,7 @@ impl Engine {
         let id = self.h2_shard(exchange.local, slot, exchange.fresh)?;
         let attempt = exchange.attempt.as_mut()?;
         let upstream = self.conns.get_mut(id)?.upstream_mut()?;
-        if upstream.endpoint.address != attempt.endpoint.address {
+        if !upstream.endpoint.same_door(&attempt.endpoint) {
             // The slot passed to another endpoint in a reload.
             return None;
         }
@@ -106,17 +106,17 @@ impl Engine {
         (!full).then_some(id)
     }
 
-    /// A connection to the endpoint stands and speaks HTTP/2: everybody who waits gets a stream.
-    pub(crate) fn h2_connected(&mut self, id: ConnId) -> Vec<ExchangeId> {
+    /// A connection to the endpoint stands and speaks HTTP/2.
+    pub(crate) fn h2_connected(&mut self, id: ConnId) {
         let now_ns = self.now.mono_ns;
         let Some(conn) = self.conns.get_mut(id) else {
-            return Vec::new();
+            return;
         };
         let config = Config::default();
         let out = conn.out.writer(&mut self.spares);
         let h2 = H2::new(Role::Client, &config, out, now_ns);
         let Some(upstream) = conn.upstream_mut() else {
-            return Vec::new();
+            return;
         };
         upstream.h2 = Some(Box::new(h2));
         upstream.reader = None;
@@ -124,9 +124,7 @@ impl Engine {
         if let Some(cells) = &upstream.cells {
             cells.inc(Metric::UpstreamHttp2);
         }
-        let waiting = std::mem::take(&mut upstream.waiting);
         self.h2_upstream_arm(id);
-        waiting
     }
 
     /// Bytes of an upstream that speaks HTTP/2.

@@ -21,6 +21,8 @@ pub struct Endpoint {
     pub http2: Http2,
     /// What connections to it are secured with; `None` = cleartext.
     pub tls: Option<Arc<ClientTlsPlan>>,
+    /// The same, with nothing but HTTP/1.1 to agree on.
+    pub tls_http1: Option<Arc<ClientTlsPlan>>,
     /// Its authority for `Host`.
     pub authority: String,
     /// Path prefix of the URL, without trailing slash; empty = none.
@@ -37,11 +39,12 @@ impl Endpoint {
         self.tls.is_some()
     }
 
-    /// Where to connect to, and how.
-    pub fn dial(&self) -> Dial {
+    /// Where to connect to, and how. `http2`: the handshake may agree on it.
+    pub fn dial(&self, http2: bool) -> Dial {
+        let tls = if http2 { &self.tls } else { &self.tls_http1 };
         Dial {
             address: Arc::clone(&self.address),
-            tls: self.tls.clone(),
+            tls: tls.clone(),
         }
     }
 

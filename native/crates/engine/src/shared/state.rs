@@ -108,6 +108,10 @@ impl State {
             address: Arc::new(plan.address.clone()),
             http2: plan.http2,
             tls: plan.tls.clone().map(Arc::new),
+            tls_http1: plan.tls.clone().map(|mut tls| {
+                tls.alpn.retain(|protocol| protocol != "h2");
+                Arc::new(tls)
+            }),
             authority: plan.authority.clone(),
             path_prefix: plan.path_prefix.clone(),
             slot: slot as u32,

@@ -353,6 +353,11 @@ pub(crate) fn body(message: &str) -> &str {
 impl Bench {
     /// A dial that the test took itself succeeds.
     pub(crate) fn mail_connected(&mut self, conn: ConnId) {
-        self.turn(vec![Input::Connected(conn, Ok(Connected::default()))]);
+        self.connected(conn, Connected::default());
+    }
+
+    /// The same, with what its handshake agreed on.
+    pub(crate) fn connected(&mut self, conn: ConnId, connected: Connected) {
+        self.turn(vec![Input::Connected(conn, Ok(connected))]);
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP/2 on either side: streams are exchanges, and what concerns the connection stays there.
 
 use engine::clock::SECOND;
-use engine::input::{Closed, Drain, Mail};
+use engine::input::{Alpn, Closed, Connected, Drain, Mail, TlsVersion};
 use serde_json::{Value, json};
 use wire::h2::ErrorCode;
 
@@ -228,6 +228,71 @@ fn exchanges_share_a_connection_to_an_upstream_that_speaks_http2() {
     t.send(client, crate::bench::stream());
     assert!(t.dial().is_none() || t.ended(conn).is_none());
     let _ = t.record();
+}
+
+/// Endpoints behind TLS, which offer both versions.
+fn tls(plan: &mut Value) {
+    for endpoint in plan["pools"][0]["endpoints"]
+        .as_array_mut()
+        .expect("endpoints")
+    {
+        endpoint["tls"] = json!({"server_name": "engine", "alpn": ["h2", "http/1.1"]});
+    }
+}
+
+#[test]
+fn the_handshake_with_an_upstream_says_which_version_is_spoken() {
+    for (alpn, h2) in [(Alpn::H2, true), (Alpn::Http11, false), (Alpn::None, false)] {
+        let mut t = Bench::new(tls);
+        let client = t.client();
+        t.send(client, crate::bench::stream());
+        let (conn, _) = t.dial().expect("a dial");
+        let connected = Connected {
+            alpn,
+            tls: Some((TlsVersion::V13, false)),
+        };
+        t.connected(conn, connected);
+        let bytes = t.bytes(conn);
+        assert_eq!(bytes.starts_with(b"PRI * HTTP/2.0"), h2, "{alpn:?}");
+        assert_eq!(bytes.starts_with(b"POST "), !h2, "{alpn:?}");
+    }
+}
+
+#[test]
+fn those_who_wait_for_a_connection_of_http2_find_out_that_there_is_none() {
+    let mut t = Bench::new(|plan| {
+        tls(plan);
+        let mut one = plan["pools"][0]["endpoints"].take();
+        plan["pools"][0]["endpoints"] = json!([one[0].take()]);
+    });
+    let clients: Vec<_> = (0..3).map(|_| t.client()).collect();
+    t.send(clients[0], crate::bench::stream());
+    let (conn, _) = t.dial().expect("a dial");
+    let tls = Some((TlsVersion::V13, false));
+    t.connected(
+        conn,
+        Connected {
+            alpn: Alpn::H2,
+            tls,
+        },
+    );
+    t.close(conn, Closed::Eof);
+    // It is known now: the others share a dial. But the endpoint has changed its mind.
+    for client in &clients[..3] {
+        t.send(*client, crate::bench::stream());
+    }
+    let (conn, _) = t.dial().expect("a dial");
+    assert!(t.dial().is_none(), "all wait for the same connection");
+    let connected = |alpn| Connected { alpn, tls };
+    t.connected(conn, connected(Alpn::Http11));
+    assert!(t.bytes(conn).starts_with(b"POST "));
+    let mut others = 0;
+    while let Some((conn, _)) = t.dial() {
+        t.connected(conn, connected(Alpn::Http11));
+        assert!(t.bytes(conn).starts_with(b"POST "));
+        others += 1;
+    }
+    assert_eq!(others, 2);
 }
 
 #[test]
