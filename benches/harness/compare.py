@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 from benches.harness import machine, native, syscalls
 from benches.harness.reading import Reading, UnmeasuredError
 from benches.harness.results import Result
 from benches.harness.rounds import Sample, interleave
 from benches.peers import PEERS, Peer, Running
-from benches.peers.base import AbsentError
+from benches.peers.base import AbsentError, Needs, Version
 from benches.scenarios.base import Json, Scenario
 
 UNIX = "@unix"
 """Suffix of a contender whose engine is on a unix socket."""
+
+VERSIONS = ("h1-h1", "h1-h2", "h2-h1", "h2-h2")
+"""Suffixes, behind an `@`, of what clients and engines speak."""
 
 TRIES = 3
 """Runs tried before a contender is given up."""
@@ -29,23 +33,37 @@ class Contender:
     label: str
     peer: Peer
     unix: bool
+    versions: str | None
 
     @classmethod
     def parse(cls, label: str) -> "Contender":
-        """`nginx` or `nginx@unix`."""
-        name = label.removesuffix(UNIX)
-        if name not in PEERS:
-            msg = f"no proxy `{name}`; there are {', '.join(PEERS)}"
+        """`nginx`, `nginx@unix`, `nginx@h2-h1`, or `nginx@unix@h2-h1`."""
+        name, *suffixes = label.split("@")
+        versions = next((suffix for suffix in suffixes if suffix in VERSIONS), None)
+        unknown = set(suffixes) - {"unix", *VERSIONS}
+        if name not in PEERS or unknown:
+            msg = f"no proxy `{label}`; there are {', '.join(PEERS)}"
             raise KeyError(msg)
-        return cls(label, PEERS[name](), label.endswith(UNIX))
+        return cls(label, PEERS[name](), "unix" in suffixes, versions)
+
+    def speaks(self, scenario: Scenario) -> str:
+        """What its clients and its engines speak in a scenario."""
+        return self.versions or scenario.versions
+
+    def needs(self, scenario: Scenario) -> Needs:
+        """What the scenario asks of it."""
+        front, back = self.speaks(scenario).split("-")
+        return replace(scenario.needs, front=cast("Version", front), back=cast("Version", back))
 
     def engines(self, engine: native.Engine) -> list[str]:
         """Where it dials."""
         return [engine.unix if self.unix else engine.address]
 
 
-def present(labels: Sequence[str], say: Callable[[str], None]) -> dict[str, Contender]:
-    """The contenders that are installed here; says which are not."""
+def present(
+    scenario: Scenario, labels: Sequence[str], say: Callable[[str], None]
+) -> dict[str, Contender]:
+    """The contenders that are installed here and can do it; says which are not."""
     found = {}
     for label in labels:
         contender = Contender.parse(label)
@@ -57,13 +75,21 @@ def present(labels: Sequence[str], say: Callable[[str], None]) -> dict[str, Cont
         if contender.unix and not contender.peer.unix_engines:
             say(f"{label} is left out: it cannot dial unix sockets")
             continue
+        if contender.speaks(scenario) not in contender.peer.speaks:
+            say(f"{label} is left out: it does not speak {contender.speaks(scenario)}")
+            continue
         found[label] = contender
     return found
 
 
-def options(scenario: Scenario, running: Running) -> Json:
+def options(scenario: Scenario, contender: Contender, running: Running) -> Json:
     """The load's options against one running proxy."""
-    return {**scenario.load(), "targets": [running.address], "pids": running.pids}
+    found = {**scenario.load(), "targets": [running.address], "pids": running.pids}
+    if contender.needs(scenario).front == "h2":
+        found["protocol"] = "http2"
+        found["connections_max"] = scenario.connections
+        found["streams_per_connection"] = max(1, -(-scenario.streams // scenario.connections))
+    return found
 
 
 def run_once(scenario: Scenario, contender: Contender, engine: native.Engine) -> Sample:
@@ -72,8 +98,9 @@ def run_once(scenario: Scenario, contender: Contender, engine: native.Engine) ->
     Raises:
         UnmeasuredError: requests failed.
     """
-    with contender.peer.running(contender.engines(engine), scenario.needs) as running:
-        report = native.load(options(scenario, running))
+    needs = contender.needs(scenario)
+    with contender.peer.running(contender.engines(engine), needs) as running:
+        report = native.load(options(scenario, contender, running))
     reading = Reading.of(report)
     failed = reading.count("failed") + reading.count("shed")
     if failed > FAILED_MAX * max(1, reading.count("good")):
@@ -99,8 +126,9 @@ def count_calls(
     scenario: Scenario, contender: Contender, engine: native.Engine
 ) -> dict[str, float]:
     """System calls for each unit, over a whole load from its first connection to its last."""
-    with contender.peer.running(contender.engines(engine), scenario.needs) as running:
-        asked = {**options(scenario, running), "duration_s": 3.0, "warmup_s": 0.0}
+    needs = contender.needs(scenario)
+    with contender.peer.running(contender.engines(engine), needs) as running:
+        asked = {**options(scenario, contender, running), "duration_s": 3.0, "warmup_s": 0.0}
         with syscalls.counting(running.pids) as counts:
             reading = Reading.of(native.load(asked))
     units = max(1.0, reading.units(scenario.unit))
@@ -117,7 +145,7 @@ def compare(
     say: Callable[[str], None] = print,
 ) -> Result:
     """Measure a scenario for all contenders that are installed."""
-    contenders = present(labels, say)
+    contenders = present(scenario, labels, say)
     foreign = machine.wait_until_quiet()
     if foreign > 0.15:
         say(f"others use {foreign:.0%} of a core: figures will be noisy")

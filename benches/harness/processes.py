@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -137,22 +137,41 @@ class Child:
         Raises:
             StartError: the child ended, or did not answer in time.
         """
-        deadline = time.monotonic() + seconds
         last = "no answer"
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                why = f"{self.name} ended with {self.process.returncode}: {self.tail()}"
-                raise StartError(why)
+
+        def answered() -> bool:
+            nonlocal last
             try:
                 status, _ = get(address, path, timeout=2.0)
             except (OSError, http.client.HTTPException) as error:
                 last = repr(error)
-            else:
-                if status < below:
-                    return
-                last = f"status {status}"
+                return False
+            last = f"status {status}"
+            return status < below
+
+        self.wait(answered, seconds=seconds, why=lambda: last)
+
+    def wait(
+        self,
+        ready: Callable[[], bool],
+        *,
+        seconds: float = 30.0,
+        why: Callable[[], str] = lambda: "no answer",
+    ) -> None:
+        """Wait until it is ready.
+
+        Raises:
+            StartError: the child ended, or was not ready in time.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                text = f"{self.name} ended with {self.process.returncode}: {self.tail()}"
+                raise StartError(text)
+            if ready():
+                return
             time.sleep(0.03)
-        msg = f"{self.name} not ready after {seconds} s ({last}): {self.tail()}"
+        msg = f"{self.name} not ready after {seconds} s ({why()}): {self.tail()}"
         raise StartError(msg)
 
     def kill(self) -> None:

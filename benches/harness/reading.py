@@ -81,5 +81,7 @@ class Reading:
         }
         found |= {f"delay_{quantile}_us": self.us(kind, quantile) for quantile in DELAYS}
         if unit == "token":
-            found["first_token_p50_us"] = self.us("first_token", "p50")
+            found["bytes"] = self.count("bytes_received") / self.units(unit)
+            if self.has("first_token"):
+                found["first_token_p50_us"] = self.us("first_token", "p50")
         return found

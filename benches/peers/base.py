@@ -6,15 +6,19 @@ import importlib.util
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from benches.harness import machine
+from benches.harness import machine, native
 from benches.harness.processes import Child, StartError, free_port, raise_nofile
 
 STARTS_MAX = 3
 """Starts that are tried: another process may take the port between the choice and the bind."""
+
+
+Version = Literal["h1", "h2"]
+"""HTTP/1.1 or HTTP/2."""
 
 
 class AbsentError(RuntimeError):
@@ -41,6 +45,10 @@ class Needs:
     """Models that are routed."""
     default: bool = False
     """Whether requests without a known model are forwarded, too."""
+    front: Version = "h1"
+    """What clients speak, in cleartext: HTTP/2 by prior knowledge."""
+    back: Version = "h1"
+    """What is spoken to engines, in cleartext as well."""
 
 
 @dataclass(slots=True)
@@ -70,6 +78,7 @@ class Launch:
     env: dict[str, str] = field(default_factory=dict)
     admin: str | None = None
     config: Path | None = None
+    front: Version = "h1"
 
 
 class Peer(abc.ABC):
@@ -80,6 +89,8 @@ class Peer(abc.ABC):
     """How reports write it."""
     unix_engines: ClassVar[bool] = True
     """Whether it can dial an engine on a unix socket."""
+    speaks: ClassVar[frozenset[str]] = frozenset({"h1-h1"})
+    """What it can have in front and behind."""
 
     @abc.abstractmethod
     def version(self) -> str:
@@ -98,7 +109,10 @@ class Peer(abc.ABC):
 
     def ready(self, child: Child, launch: Launch) -> None:
         """Wait until the proxy forwards to an engine."""
-        child.wait_http(launch.address, "/v1/models")
+        if launch.front == "h1":
+            child.wait_http(launch.address, "/v1/models")
+        else:
+            child.wait(lambda: _forwards(launch.address))
 
     def start(self, engines: Sequence[str], needs: Needs, directory: Path) -> Running:
         """Start on the proxy's core and wait until it forwards.
@@ -112,7 +126,7 @@ class Peer(abc.ABC):
         failure: StartError | None = None
         for _ in range(STARTS_MAX):
             port = free_port()
-            launch = self.launch(directory, port, engines, needs)
+            launch = replace(self.launch(directory, port, engines, needs), front=needs.front)
             child = Child(
                 launch.argv,
                 cores={machine.cores().proxy},
@@ -143,6 +157,24 @@ class Peer(abc.ABC):
             if running is not None:
                 running.child.stop()
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _forwards(address: str) -> bool:
+    """Whether a request over HTTP/2 is answered."""
+    asked = {
+        "targets": [address],
+        "protocol": "http2",
+        "method": "GET",
+        "path": "/v1/models",
+        "body": {"kind": "none"},
+        "mode": {"kind": "concurrency", "connections": 1},
+        "requests_max": 1,
+        "duration_s": 2.0,
+        "timeout_ms": 2000,
+        "drain_s": 2.0,
+    }
+    good: int = native.load(asked)["total"]["good"]
+    return good > 0
 
 
 def wheel_file(package: str, relative: str, requirement: str) -> Path:

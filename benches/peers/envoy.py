@@ -26,7 +26,8 @@ def _listener(address: str, needs: Needs) -> dict[str, Any]:
     manager = {
         "@type": _TYPE + _HTTP,
         "stat_prefix": "in",
-        "codec_type": "HTTP1",
+        "codec_type": "HTTP2" if needs.front == "h2" else "HTTP1",
+        "http2_protocol_options": {"max_concurrent_streams": 1024},
         "generate_request_id": False,
         "stream_idle_timeout": "0s",
         "common_http_protocol_options": {"idle_timeout": f"{needs.idle_s}s"},
@@ -69,9 +70,13 @@ def _cluster(engines: Sequence[str], needs: Needs) -> dict[str, Any]:
     unbounded = dict.fromkeys(
         ("max_connections", "max_pending_requests", "max_requests", "max_retries"), 1000000
     )
+    versions: dict[str, Any] = {
+        "h1": {"http_protocol_options": {}},
+        "h2": {"http2_protocol_options": {"max_concurrent_streams": 1024}},
+    }
     options = {
         "@type": _TYPE + _OPTIONS,
-        "explicit_http_config": {"http_protocol_options": {}},
+        "explicit_http_config": versions[needs.back],
         "common_http_protocol_options": {"idle_timeout": f"{needs.idle_s}s"},
     }
     return {
@@ -90,6 +95,7 @@ class Envoy(Peer):
 
     name = "envoy"
     title = "Envoy"
+    speaks = frozenset({"h1-h1", "h1-h2", "h2-h1", "h2-h2"})
 
     def binary(self) -> str:
         """The envoy to run."""

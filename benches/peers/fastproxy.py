@@ -43,8 +43,9 @@ def admin_post(admin: str, path: str) -> None:
         raise StartError(msg)
 
 
-def _url(engine: str) -> str:
-    return engine if engine.startswith("unix:") else f"http://{engine}"
+def _url(engine: str, back: str) -> str:
+    scheme = "h2c" if back == "h2" else "http"
+    return engine if engine.startswith("unix:") else f"{scheme}://{engine}"
 
 
 def document(
@@ -60,7 +61,8 @@ def document(
     if needs.access_log is not None:
         lines.append(f"access_log: {needs.access_log}")
     lines += ["pools:", "  engines:", "    endpoints:"]
-    lines += [f'      - {{url: "{_url(engine)}"{concurrency}}}' for engine in engines]
+    lines += [f'      - {{url: "{_url(engine, needs.back)}"{concurrency}}}' for engine in engines]
+    lines += [f"    http2: {'always' if needs.back == 'h2' else 'never'}"]
     lines += ["    balance: least_loaded", f"    channel: {{{', '.join(channel)}}}"]
     lines += [f"    timeouts: {{inter_token: {needs.idle_s}s}}"]
     if needs.connections is not None:
@@ -76,6 +78,7 @@ class FastProxy(Peer):
 
     name = "fastproxy"
     title = "fastproxy"
+    speaks = frozenset({"h1-h1", "h1-h2", "h2-h1", "h2-h2"})
     workers = 1
     arguments: tuple[str, ...] = ()
 

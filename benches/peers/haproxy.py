@@ -1,4 +1,8 @@
-"""HAProxy: one thread, upstream connections always reused, every write sent at once, no log."""
+"""HAProxy: one thread, upstream connections always reused, every write sent at once, no log.
+
+HTTP/2 is said to it rather than found out by it, which saves a look at each connection. Streams on
+a connection are not its limit but the load's.
+"""
 
 import os
 import re
@@ -13,6 +17,7 @@ CONFIG = """\
 global
     nbthread 1
     tune.bufsize 32768
+    tune.h2.max-concurrent-streams 1024
     maxconn {maxconn}
     tune.pool-high-fd-ratio 90
     tune.pool-low-fd-ratio 80
@@ -29,7 +34,7 @@ defaults
     timeout http-keep-alive {idle}s
     timeout tunnel {idle}s
 frontend clients
-    bind {address} backlog 4096
+    bind {address} backlog 4096{front}
     default_backend engines
 backend engines
     balance roundrobin
@@ -42,6 +47,7 @@ class HAProxy(Peer):
 
     name = "haproxy"
     title = "HAProxy"
+    speaks = frozenset({"h1-h1", "h1-h2", "h2-h1", "h2-h2"})
 
     def binary(self) -> str:
         """The haproxy to run."""
@@ -58,14 +64,16 @@ class HAProxy(Peer):
     def launch(self, directory: Path, port: int, engines: Sequence[str], needs: Needs) -> Launch:
         """Write haproxy.cfg."""
         address = f"127.0.0.1:{port}"
+        kept = "pool-max-conn -1 pool-purge-delay 60s" + (" proto h2" * (needs.back == "h2"))
         servers = [
-            f"    server e{index} {self.server(engine)} pool-max-conn -1 pool-purge-delay 60s"
+            f"    server e{index} {self.server(engine)} {kept}"
             for index, engine in enumerate(engines)
         ]
         config = directory / "haproxy.cfg"
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         text = CONFIG.format(
             address=address,
+            front=" proto h2" if needs.front == "h2" else "",
             idle=needs.idle_s,
             maxconn=max(100, min(60_000, files // 2 - 100)),
             servers="\n".join(servers),

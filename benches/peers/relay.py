@@ -14,6 +14,7 @@ class Relay(Peer):
 
     name = "relay"
     title = "byte relay"
+    speaks = frozenset({"h1-h1", "h2-h2"})
 
     def version(self) -> str:
         """It has the version of the tree."""

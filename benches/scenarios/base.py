@@ -36,6 +36,12 @@ class Scenario:
     needs: Needs = field(default_factory=Needs)
     unix: bool = False
     """Whether engines on unix sockets are a variant of it."""
+    versions: str = "h1-h1"
+    """What clients and engines speak, where a contender's label says nothing else."""
+    connections: int = 8192
+    """Connections of HTTP/2 clients, which share the streams evenly."""
+    streams: int = 0
+    """Streams at a time, for HTTP/2 clients."""
 
 
 def model_body(*, size: int, stream: bool, tokens: int = 0) -> Json:
