@@ -21,6 +21,9 @@ pub struct Field<'a> {
     pub name: &'a [u8],
     /// The value without surrounding whitespace.
     pub value: &'a [u8],
+    /// The peer asked that no table keeps it, and whoever sends it on has to ask the same (RFC 7541
+    /// §6.2.3).
+    pub secret: bool,
 }
 
 /// The fields of one message.
@@ -40,6 +43,7 @@ struct Entry {
     name_len: u32,
     value_len: u32,
     known: Name,
+    secret: bool,
 }
 
 impl Fields {
@@ -125,8 +129,16 @@ impl Fields {
             name_len: stored as u32,
             value_len: value as u32,
             known,
+            secret: false,
         });
         self.bytes += name + value + FIELD_OVERHEAD_BYTES;
+    }
+
+    /// Marks the last field as one that no table may keep.
+    pub(crate) fn seal(&mut self) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.secret = true;
+        }
     }
 
     /// The value of the first field of this name.
@@ -175,6 +187,7 @@ impl Fields {
             known: entry.known,
             name,
             value,
+            secret: entry.secret,
         }
     }
 }

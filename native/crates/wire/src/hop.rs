@@ -250,6 +250,7 @@ mod tests {
             known: Name::from_bytes(name.as_bytes()),
             name: name.as_bytes(),
             value: b"",
+            secret: false,
         }
     }
 

@@ -57,6 +57,7 @@ pub(crate) trait Sink {
             known: name,
             name: text,
             value,
+            secret: false,
         });
     }
 
@@ -66,6 +67,7 @@ pub(crate) trait Sink {
             known: Name::from_bytes(name),
             name,
             value,
+            secret: false,
         });
     }
 
@@ -128,7 +130,12 @@ impl Sink for Lines<'_> {
     fn line(&mut self, name: &[u8], value: &[u8]) {
         // Lines need no name's number.
         let known = Name::Other;
-        self.field(Field { known, name, value });
+        self.field(Field {
+            known,
+            name,
+            value,
+            secret: false,
+        });
     }
 
     fn open(&mut self, name: Name) {
@@ -195,7 +202,11 @@ impl Sink for Block<'_> {
     }
 
     fn field(&mut self, field: Field<'_>) {
-        self.writer.field(field.known, field.name, field.value);
+        if field.secret {
+            self.writer.secret(field.known, field.name, field.value);
+        } else {
+            self.writer.field(field.known, field.name, field.value);
+        }
     }
 
     fn open(&mut self, name: Name) {

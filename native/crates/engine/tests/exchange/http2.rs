@@ -442,3 +442,23 @@ fn a_websocket_over_a_stream_reaches_an_engine_of_http1() {
     assert!(t.got(upstream).starts_with("more"));
     assert!(t.is_quiet());
 }
+
+#[test]
+fn what_no_table_may_keep_stays_so_on_its_way_on() {
+    let mut t = Bench::new(h2c);
+    let mut client = Peer::client(&mut t);
+    let fields = [
+        (":path", "/v1/completions"),
+        ("content-type", "application/json"),
+    ];
+    for _ in 0..2 {
+        let id = client.head_with_secret(&fields, ("x-session", "private"));
+        client.data(id, br#"{"model":"llama-3"}"#, true);
+        client.flush(&mut t);
+    }
+    let mut upstream = Peer::upstream(&mut t);
+    for head in [upstream.hear(&mut t)] {
+        let (id, ..) = head_of(&head);
+        assert_eq!(upstream.secrets(), ["x-session"], "on stream {id}");
+    }
+}

@@ -104,6 +104,34 @@ impl Peer {
         id
     }
 
+    /// The head of a request with a field that no table may keep.
+    pub(crate) fn head_with_secret(
+        &mut self,
+        fields: &[(&str, &str)],
+        (name, value): (&str, &str),
+    ) -> StreamId {
+        let id = self.wire.open().expect("a stream");
+        let mut head = self.wire.head(id, &mut self.out);
+        let (_, path) = fields[0];
+        head.request(b"POST", b"http", b"front", path.as_bytes(), None);
+        for (name, value) in &fields[1..] {
+            let known = wire::Name::from_bytes(name.as_bytes());
+            head.field(known, name.as_bytes(), value.as_bytes());
+        }
+        head.secret(wire::Name::Other, name.as_bytes(), value.as_bytes());
+        head.finish(false);
+        id
+    }
+
+    /// Names of the fields of the last request that no table may keep, but for credentials.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let fields = self.heads.request.fields.iter();
+        fields
+            .filter(|f| f.secret)
+            .map(|f| String::from_utf8_lossy(f.name).into_owned())
+            .collect()
+    }
+
     /// The head of a response.
     pub(crate) fn answer(&mut self, id: StreamId, status: u16, fields: &[(&str, &str)], end: bool) {
         let mut head = self.wire.head(id, &mut self.out);

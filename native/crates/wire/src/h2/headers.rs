@@ -217,7 +217,9 @@ impl Connection {
         }
         let mut request = Request::new(&self.config, &mut heads.request);
         self.decoder
-            .decode(bytes, |name, value, _| request.field(name, value))
+            .decode(bytes, |name, value, secret| {
+                request.field(name, value, secret)
+            })
             .map_err(compression)?;
         let size = check_bomb(request.section())? as u64;
         let verdict = request.finish(block.end);
@@ -305,7 +307,9 @@ impl Connection {
         let Block { id, end, .. } = block;
         let mut response = Response::new(&self.config, &mut heads.response);
         self.decoder
-            .decode(bytes, |name, value, _| response.field(name, value))
+            .decode(bytes, |name, value, secret| {
+                response.field(name, value, secret)
+            })
             .map_err(compression)?;
         check_bomb(response.section())?;
         let Some(stream) = self.streams.get(id) else {
@@ -340,7 +344,9 @@ impl Connection {
         let id = block.id;
         let mut trailers = Trailers::new(self.role, &self.config);
         self.decoder
-            .decode(bytes, |name, value, _| trailers.field(name, value))
+            .decode(bytes, |name, value, secret| {
+                trailers.field(name, value, secret)
+            })
             .map_err(compression)?;
         check_bomb(trailers.section())?;
         let Some(stream) = self.streams.get(id) else {

@@ -74,7 +74,7 @@ impl<'c, 'h> Request<'c, 'h> {
     }
 
     /// One field, in order.
-    pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn field(&mut self, name: &[u8], value: &[u8], secret: bool) {
         if !self.section.admit(name, value) {
             return;
         }
@@ -91,7 +91,8 @@ impl<'c, 'h> Request<'c, 'h> {
             }
             _ => {}
         }
-        self.section.field(name, value, &mut self.head.fields);
+        self.section
+            .field(name, value, secret, &mut self.head.fields);
     }
 
     /// RFC 9113 §8.3.1: known, once each, before all other fields.
@@ -293,12 +294,14 @@ impl<'c, 'h> Response<'c, 'h> {
     }
 
     /// One field, in order.
-    pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn field(&mut self, name: &[u8], value: &[u8], secret: bool) {
         if !self.section.admit(name, value) {
             return;
         }
         if name.first() != Some(&b':') {
-            return self.section.field(name, value, &mut self.head.fields);
+            return self
+                .section
+                .field(name, value, secret, &mut self.head.fields);
         }
         // RFC 9113 §8.3.2: this one, once, first.
         match value {
@@ -371,7 +374,7 @@ impl<'c> Trailers<'c> {
     }
 
     /// One field, in order.
-    pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn field(&mut self, name: &[u8], value: &[u8], secret: bool) {
         if !self.section.admit(name, value) {
             return;
         }
@@ -380,11 +383,12 @@ impl<'c> Trailers<'c> {
             known: Name::from_bytes(name),
             name,
             value,
+            secret,
         };
         if name.first() == Some(&b':') || hop::trailer_forbidden(&field) {
             return self.section.malform("a field that is no trailer");
         }
-        self.section.field(name, value, &mut self.fields);
+        self.section.field(name, value, secret, &mut self.fields);
     }
 
     /// The section is complete.

@@ -130,7 +130,8 @@ impl<'c> Section<'c> {
     }
 
     /// A field that is no pseudo-header field: judged, and appended to `fields`.
-    pub(crate) fn field(&mut self, name: &[u8], value: &[u8], fields: &mut Fields) {
+    /// `secret`: the peer sent it as never indexed.
+    pub(crate) fn field(&mut self, name: &[u8], value: &[u8], secret: bool, fields: &mut Fields) {
         self.regular = true;
         // RFC 9113 §8.2.1, and what HTTP/1.1 could not say: a name is a token.
         if !octets::is_lower_token(name) {
@@ -157,6 +158,9 @@ impl<'c> Section<'c> {
             _ => {}
         }
         fields.push_as(known, name, value);
+        if secret {
+            fields.seal();
+        }
     }
 
     /// Whether there is room for one more.

@@ -117,8 +117,13 @@ impl Connection {
         let start = write::open_block(out);
         self.encoder.begin(out);
         for field in fields.iter() {
-            self.encoder
-                .field(out, field.known, field.name, field.value);
+            if field.secret {
+                self.encoder
+                    .secret(out, field.known, field.name, field.value);
+            } else {
+                self.encoder
+                    .field(out, field.known, field.name, field.value);
+            }
         }
         write::close_block(out, start, id, true);
         self.abuse.sent_head();

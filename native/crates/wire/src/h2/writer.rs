@@ -99,6 +99,13 @@ impl HeadWriter<'_> {
         }
     }
 
+    /// One field that no table may keep (RFC 7541 §6.2.3).
+    pub fn secret(&mut self, known: Name, name: &[u8], value: &[u8]) {
+        if self.live {
+            self.connection.encoder.secret(self.out, known, name, value);
+        }
+    }
+
     /// Sends the head, as one HEADERS frame and CONTINUATION frames if it is long. `end` ends the
     /// message; an interim head cannot.
     pub fn finish(self, end: bool) {
