@@ -5,8 +5,9 @@ import contextlib
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -160,7 +161,7 @@ class Peer(abc.ABC):
 
 
 def _forwards(address: str) -> bool:
-    """Whether a request over HTTP/2 is answered."""
+    """Whether a request over HTTP/2 is answered with a status under 500."""
     asked = {
         "targets": [address],
         "protocol": "http2",
@@ -173,8 +174,8 @@ def _forwards(address: str) -> bool:
         "timeout_ms": 2000,
         "drain_s": 2.0,
     }
-    good: int = native.load(asked)["total"]["good"]
-    return good > 0
+    statuses: Mapping[str, int] = native.load(asked)["total"]["statuses"]
+    return any(int(status) < HTTPStatus.INTERNAL_SERVER_ERROR for status in statuses)
 
 
 def wheel_file(package: str, relative: str, requirement: str) -> Path:
