@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import _path
 
 from benches.harness.acceptance import main
-from benches.harness.verdict import OUT, Bar
+from benches.harness.verdict import OUT, Bar, bar_file
 
 TITLE = "chunking invariance, differential, wire rules, simulator, loom, fuzzing"
 
@@ -94,7 +94,7 @@ def stages(*, quick: bool) -> list[Stage]:
         ),
         Stage(
             "differential",
-            "differential against h11",
+            "differential against h11, h2 and hpack",
             [*PYTEST, "tests/differential"],
             {},
             python_passed,
@@ -136,7 +136,7 @@ def run(bar: Bar, stage: Stage) -> None:
         check=False,
     )
     OUT.mkdir(parents=True, exist_ok=True)
-    log = OUT / f"bar10-{stage.name}.log"
+    log = OUT / f"{bar_file(bar.number).stem}-{stage.name}.log"
     log.write_text(done.stdout)
     took = time.monotonic() - began
     count = stage.count(done.stdout) if done.returncode == 0 else 0

@@ -13,12 +13,6 @@ from harness.proxy import RunningProxy, pool, running_proxy
 
 pytestmark = pytest.mark.timeout(500)
 
-ON_A_SHARED_PORT = {
-    "http2/3.5/2": """RFC 9113 §3.3: where HTTP/1.1 is spoken too, bytes that are no preface are a
-    request, here a bad one: 400 and the close that the suite asks for. It reads that answer as the
-    head of a frame and so misses the close.""",
-}
-"""Cases that misjudge a port that speaks both versions, and why. TLS with ALPN has none."""
 REPORT = """<?xml version="1.0"?>
 <testsuites><testsuite package="http2/6.9" id="6.9">
 <testcase package="http2/6.9" classname="good" time="0.1"></testcase>
@@ -46,7 +40,7 @@ def test_every_case() -> None:
         cases = h2spec.run(proxy.address, "/v1/models")
     assert len(cases) == h2spec.CASES
     bad = [case for case in cases if case.verdict != "passed"]
-    assert {case.name for case in bad} == set(ON_A_SHARED_PORT), h2spec.table(bad)
+    assert {case.name for case in bad} == set(h2spec.ON_A_SHARED_PORT), h2spec.table(bad)
 
 
 async def test_no_preface_at_all() -> None:

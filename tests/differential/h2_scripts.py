@@ -3,6 +3,7 @@
 A step's label says what is special about it; `h2_known.toml` explains differences by label.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ from harness.frames import (
 )
 
 Fields = list[tuple[bytes, bytes]]
+SCALE = int(os.environ.get("FASTPROXY_DRAW", "1"))
+"""Times as many scripts are drawn: a proof may take longer than a test."""
 WINDOW_MAX = 2**31 - 1
 GET: Fields = [
     (b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/x?y"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from . import h2_answers, h2_scripts
 from .h2_ends import compare, split_alike
-from .h2_scripts import Step, Talk
+from .h2_scripts import SCALE, Step, Talk
 
 Row = dict[str, Any]
 TABLES = tomllib.loads((Path(__file__).parent / "h2_known.toml").read_text())
@@ -45,14 +45,14 @@ class Known:
 SERVER, CLIENT = Known("server"), Known("client")
 
 
-@settings(RELAXED, max_examples=400)
+@settings(RELAXED, max_examples=400 * SCALE)
 @given(h2_scripts.scripts())
 def test_servers_say_the_same_or_have_a_reason(steps: list[Step]) -> None:
     """Step by step: the same fate, and where both accept the same messages."""
     compare(steps, SERVER)
 
 
-@settings(RELAXED, max_examples=300)
+@settings(RELAXED, max_examples=300 * SCALE)
 @given(h2_answers.answers())
 def test_clients_say_the_same_or_have_a_reason(steps: list[Step]) -> None:
     """The other direction."""
@@ -73,14 +73,14 @@ def test_each_kind_of_wrong_answer(label: str) -> None:
     assert (us != them) == (label in CLIENT.rows), "its row in h2_known.toml is not needed any more"
 
 
-@settings(RELAXED, max_examples=150)
+@settings(RELAXED, max_examples=150 * SCALE)
 @given(h2_scripts.scripts(), st.data())
 def test_requests_in_any_pieces(steps: list[Step], data: st.DataObject) -> None:
     """Ourselves split differently."""
     split_alike(steps, lambda size: data.draw(st.lists(st.integers(0, size), max_size=4)))
 
 
-@settings(RELAXED, max_examples=100)
+@settings(RELAXED, max_examples=100 * SCALE)
 @given(h2_answers.answers(), st.data())
 def test_answers_in_any_pieces(steps: list[Step], data: st.DataObject) -> None:
     """Ourselves split differently, as a client."""

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from fastproxy import _native
 from harness.frames import integer, string
 
-Fields = list[tuple[bytes, bytes]]
+from .h2_scripts import SCALE, Fields
+
 SECRET = {b"authorization", b"cookie", b"x-api-key"}
 TABLE_MAX = 4096
 
@@ -36,7 +37,9 @@ pseudo = st.sampled_from(
 )  # fmt: skip
 sizes = st.one_of(st.none(), st.sampled_from([0, 1, 31, 64, 100, 1000, 4096, 100_000]))
 talks = st.lists(st.tuples(sizes, pseudo, lists), min_size=1, max_size=8)
-relaxed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(
+    max_examples=150 * SCALE, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def read(decoder: hpack.Decoder, content: bytes) -> Fields:
@@ -105,7 +108,7 @@ def ops() -> st.SearchStrategy[bytes]:
     )
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1000 * SCALE, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example([b"\x20", b"\x20", b"\x20\x82"])
 @given(st.lists(st.lists(ops(), max_size=6).map(b"".join), min_size=1, max_size=4))
 def test_the_same_blocks_are_refused(blocks: list[bytes]) -> None:
