@@ -12,6 +12,7 @@ pub(crate) fn address(address: &Address) -> String {
     match address {
         Address::Tcp(address) => address.to_string(),
         Address::Unix(path) => format!("unix:{}", path.display()),
+        Address::Name { host, port, .. } => format!("{host}:{port}"),
     }
 }
 
@@ -100,6 +101,8 @@ pub(crate) fn room(view: &RoomView) -> serde_json::Value {
 }
 
 fn endpoint(view: &EndpointView) -> serde_json::Value {
+    let known = view.addresses.as_deref();
+    let addresses = known.map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>());
     json!({
         "url": view.name,
         "active": view.active,
@@ -113,5 +116,7 @@ fn endpoint(view: &EndpointView) -> serde_json::Value {
         "requests_total": view.requests_total,
         "failures_total": view.failures_total,
         "score": view.score.is_finite().then_some(view.score),
+        "addresses": addresses,
+        "connections": view.connections,
     })
 }

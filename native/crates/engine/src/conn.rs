@@ -11,7 +11,7 @@ use crate::ids::ExchangeId;
 use crate::metrics::Cells;
 use crate::peer::H2;
 use crate::secure::Secured;
-use crate::shared::Endpoint;
+use crate::shared::{Endpoint, Open, Peer};
 use crate::snapshot::Listener;
 use crate::timer::TimerSlot;
 use wire::h1::{RequestReader, ResponseReader};
@@ -152,6 +152,19 @@ pub(crate) struct Upstream {
     pub(crate) h2: Option<Box<H2>>,
     /// While it is dialled: who wants a stream of it beside `exchange`.
     pub(crate) waiting: Vec<ExchangeId>,
+    /// Which address of the endpoint's name it is connected to.
+    pub(crate) peer: Option<Peer>,
+    /// It counts among the endpoint's connections.
+    pub(crate) _open: Open,
+}
+
+impl Upstream {
+    /// Whether it goes where a request to `endpoint` may be sent now.
+    pub(crate) fn leads_to(&self, endpoint: &Endpoint) -> bool {
+        let target = &endpoint.target;
+        let current = |peer: &Peer| target.is_current(peer);
+        self.endpoint.same_door(endpoint) && self.peer.as_ref().is_none_or(current)
+    }
 }
 
 impl Conn {

@@ -225,10 +225,12 @@ impl Engine {
         self.resume();
     }
 
-    /// Mail for a worker that has ended came back: its permit goes to the next waiter.
+    /// Mail for a worker that has ended came back: a permit in it goes to the next waiter.
     pub fn undelivered(&mut self, mail: Mail) {
-        if let Mail::Grant { grant, .. } = mail {
-            self.pass_on(grant);
+        match mail {
+            Mail::Grant { grant, .. } => self.pass_on(grant),
+            Mail::Trim(trim) => self.pass_trim(trim),
+            _ => {}
         }
         self.resume();
     }
@@ -292,6 +294,7 @@ impl Engine {
         match mail {
             Mail::Grant { exchange, grant } => self.granted(exchange, grant),
             Mail::Answer(AskId { exchange, .. }, answer) => self.answered(exchange, &answer),
+            Mail::Trim(trim) => self.trim(trim),
             Mail::Snapshot(snapshot) => {
                 self.locals.apply(&snapshot, &self.shared, self.worker);
                 self.snapshot = snapshot;

@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::ids::{AskId, ConnId, ExchangeId, ListenerId};
+use crate::ids::{AskId, ConnId, ExchangeId, ListenerId, WorkerId};
+use crate::shared::Endpoint;
 use crate::snapshot::Snapshot;
 
 pub use crate::secure::{Alpn, Connected, Secured, TlsFault, TlsVersion};
@@ -57,6 +58,8 @@ pub enum DialError {
     Exhausted,
     /// The TLS handshake failed. The text says why and what to do, as a clause for the log.
     Tls(&'static str),
+    /// The target is a name that has never been resolved.
+    Unresolved,
 }
 
 /// A socket that a listener accepted.
@@ -82,6 +85,8 @@ pub enum Mail {
     },
     /// The answer of the control plane to `Output::Ask`.
     Answer(AskId, Answer),
+    /// Close an idle connection, so that another worker can have one.
+    Trim(Trim),
     /// A new configuration. Exchanges in flight keep the pool they hold.
     Snapshot(Arc<Snapshot>),
     /// Finish what runs, say on every answer that the connection closes, and end.
@@ -103,6 +108,18 @@ pub struct Drain {
     /// A successor has the admin listeners, too: admin connections are drained like the others,
     /// and this process stays ready for what they ask.
     pub admin: bool,
+}
+
+/// A worker wants to connect to an endpoint that has as many connections as it may. It goes from
+/// worker to worker until one of them has an idle one to close, and once around at most.
+#[derive(Debug)]
+pub struct Trim {
+    /// Which endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// Who asked.
+    pub origin: WorkerId,
+    /// Workers that were asked so far.
+    pub hops: u16,
 }
 
 /// An answer to `Output::Ask`.

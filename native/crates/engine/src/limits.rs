@@ -53,6 +53,9 @@ pub const GRANT_SCAN_MAX: usize = 16;
 pub const FULL_SCAN_MAX: usize = 16;
 /// `Retry-After` never says more: SDKs do not retry after longer delays.
 pub const RETRY_AFTER_MS_MAX: u64 = 120_000;
+/// Addresses of one name that are kept: a name with more is a fleet, not an endpoint, and a dial
+/// cannot try more of them within its time.
+pub const ADDRESSES_MAX: usize = 16;
 /// Inputs of one turn.
 pub const TURN_INPUTS_MAX: usize = 64;
 /// Length of one turn in nanoseconds after which the driver ends it.

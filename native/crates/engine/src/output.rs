@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::exchange::log::Record;
 use crate::ids::{AskId, ConnId, WorkerId};
 use crate::input::Mail;
-use crate::snapshot::Address;
+use crate::shared::Target;
 use crate::snapshot::plan::ClientTlsPlan;
 
 /// One thing for the driver to do.
@@ -34,10 +34,10 @@ pub enum Output {
 }
 
 /// Where to connect to, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Dial {
-    /// The endpoint's address.
-    pub address: Arc<Address>,
+    /// The endpoint's place.
+    pub target: Arc<Target>,
     /// What the connection is secured with; `None` = cleartext.
     pub tls: Option<Arc<ClientTlsPlan>>,
 }

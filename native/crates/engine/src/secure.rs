@@ -3,6 +3,7 @@
 //!
 //! **Invariant:** nothing here holds a key, and every text a peer chose is bounded.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::input::DialError;
@@ -58,6 +59,8 @@ pub struct Secured {
 /// A dial that succeeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connected {
+    /// Which address of a name answered; `None` when the target is no name.
+    pub peer: Option<SocketAddr>,
     /// What is spoken. `Alpn::None` on cleartext.
     pub alpn: Alpn,
     /// The version of TLS and whether a session was resumed; `None` on cleartext.

@@ -116,6 +116,11 @@ impl Locals {
         }
     }
 
+    /// The local of a pool by its name, if this worker has seen it.
+    pub(crate) fn named(&self, pool: &str) -> Option<usize> {
+        self.by_name.get(pool).copied()
+    }
+
     /// The local of a snapshot's pool.
     pub(crate) fn at_pool(&self, pool: usize) -> usize {
         self.pools[pool]

@@ -6,6 +6,7 @@
 //! never forgotten.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use engine::ids::ConnId;
 use engine::input::Closed;
@@ -31,6 +32,8 @@ pub(crate) struct Conn {
     pub(crate) origin: Origin,
     /// TLS; `None` = cleartext.
     pub(crate) session: Option<Box<Session>>,
+    /// Which address of a name it is connected to.
+    pub(crate) peer: Option<SocketAddr>,
     /// The connect is under way; nothing else may happen.
     pub(crate) connecting: bool,
     /// Back-pressure: do not read.
@@ -65,6 +68,7 @@ impl Conn {
             kind,
             origin,
             session: None,
+            peer: None,
             connecting: false,
             paused: false,
             readable: false,

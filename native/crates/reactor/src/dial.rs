@@ -1,14 +1,21 @@
 //! Opening and closing connections for the engine.
 
+use std::io;
+use std::net::SocketAddr;
+
 use engine::ids::ConnId;
 use engine::input::{Accepted, Connected, DialError};
+use engine::metrics::DialFamily;
 use engine::output::{Dial, How};
+use engine::shared::Candidates;
 use engine::snapshot::plan::ClientTlsPlan;
 use socket2::Socket;
 
+use crate::clock;
 use crate::connections::{Conn, Origin};
 use crate::machine::Machine;
 use crate::poller::{Key, Want};
+use crate::race::Race;
 use crate::socket::{self, Dialled, Kind};
 use crate::tls::client;
 use crate::tls::session::Session;
@@ -46,22 +53,53 @@ impl<M: Machine> Driver<M> {
         let session = match dial.tls.as_deref().map(|plan| self.session_for(plan)) {
             None => None,
             Some(Some(session)) => Some(session),
-            Some(None) => {
-                let error = DialError::Tls(client::FORGOTTEN);
-                return self.dues.push_back(Due::Connected(id, Err(error)));
-            }
+            Some(None) => return self.end_dial(id, Err(DialError::Tls(client::FORGOTTEN))),
         };
-        let (socket, kind, under_way) =
-            match socket::dial(&dial.address, &self.fleet.options.sockets) {
-                Dialled::Connected(socket, kind) => (socket, kind, false),
-                Dialled::UnderWay(socket, kind) => (socket, kind, true),
-                Dialled::Failed(error) => {
-                    return self.dues.push_back(Due::Connected(id, Err(error)));
+        match dial.target.candidates() {
+            Candidates::Tcp(address) => self.dial_address(id, address, None, session),
+            Candidates::Unix(path) => {
+                self.machine.attempting(id, DialFamily::Unix);
+                let dialled = socket::dial_unix(path);
+                self.await_connect(id, dialled, None, session);
+            }
+            Candidates::Name { addresses, first } => match *addresses {
+                [] => self.end_dial(id, Err(DialError::Unresolved)),
+                [address] => self.dial_address(id, address, Some(address), session),
+                _ => {
+                    self.races.begin(id, Race::new(addresses, first), session);
+                    self.step_race(id, clock::mono_ns());
                 }
-            };
+            },
+        }
+    }
+
+    fn dial_address(
+        &mut self,
+        id: ConnId,
+        address: SocketAddr,
+        peer: Option<SocketAddr>,
+        session: Option<Box<Session>>,
+    ) {
+        self.machine.attempting(id, family(address));
+        let dialled = socket::dial_tcp(address, &self.fleet.options.sockets);
+        self.await_connect(id, dialled, peer, session);
+    }
+
+    fn await_connect(
+        &mut self,
+        id: ConnId,
+        dialled: Dialled,
+        peer: Option<SocketAddr>,
+        session: Option<Box<Session>>,
+    ) {
+        let (socket, kind, under_way) = match dialled {
+            Dialled::Connected(socket, kind) => (socket, kind, false),
+            Dialled::UnderWay(socket, kind) => (socket, kind, true),
+            Dialled::Failed(error) => return self.end_dial(id, Err(error)),
+        };
         let mut conn = Conn::new(id.generation, socket, kind, Origin::Dialled);
-        let shakes_hands = session.is_some();
         conn.session = session;
+        conn.peer = peer;
         if under_way {
             conn.connecting = true;
             conn.blocked = true;
@@ -69,11 +107,23 @@ impl<M: Machine> Driver<M> {
             return self.watch(id, conn, Want::ReadWrite);
         }
         self.watch(id, conn, Want::Read);
-        if shakes_hands {
-            self.connections.mark(id);
-        } else {
-            self.dues
-                .push_back(Due::Connected(id, Ok(Connected::default())));
+        self.stands(id);
+    }
+
+    /// The connection of a dial stands: a handshake begins, or the machine is told.
+    fn stands(&mut self, id: ConnId) {
+        let Some(conn) = self.connections.conn(id) else {
+            return;
+        };
+        let (secured, peer) = (conn.session.is_some(), conn.peer);
+        // The machine may have written ahead.
+        self.connections.mark(id);
+        if !secured {
+            let connected = Connected {
+                peer,
+                ..Connected::default()
+            };
+            self.end_dial(id, Ok(connected));
         }
     }
 
@@ -83,13 +133,99 @@ impl<M: Machine> Driver<M> {
         Session::dialled(client, plan)
     }
 
+    fn end_dial(&mut self, id: ConnId, outcome: Result<Connected, DialError>) {
+        self.dues.push_back(Due::Connected(id, outcome));
+    }
+
+    /// Goes on with dials by name: attempts that ended, addresses whose time has come.
+    pub(crate) fn run_races(&mut self) {
+        if self.races.is_empty() {
+            return;
+        }
+        let now_ns = clock::mono_ns();
+        while let Some((id, socket, address)) = self.races.ended() {
+            match socket.take_error() {
+                Ok(None) => self.win_race(id, socket, address, true),
+                Ok(Some(error)) | Err(error) => {
+                    let error = socket::dial_error(&error);
+                    if self.keep_racing(id, error, now_ns) {
+                        self.step_race(id, now_ns);
+                    }
+                }
+            }
+        }
+        while let Some(id) = self.races.expired(now_ns) {
+            self.step_race(id, now_ns);
+        }
+    }
+
+    /// Tries the addresses whose turn it is.
+    fn step_race(&mut self, id: ConnId, now_ns: u64) {
+        while let Some(address) = self.races.next(id, now_ns) {
+            self.machine.attempting(id, family(address));
+            let error = match socket::dial_tcp(address, &self.fleet.options.sockets) {
+                Dialled::Connected(socket, _) => {
+                    return self.win_race(id, socket, address, false);
+                }
+                Dialled::UnderWay(socket, _) => {
+                    match self.races.watch(id, socket, address, &self.poller) {
+                        Ok(()) => continue,
+                        Err(error) => socket::dial_error(&error),
+                    }
+                }
+                Dialled::Failed(error) => error,
+            };
+            if !self.keep_racing(id, error, now_ns) {
+                return;
+            }
+        }
+    }
+
+    /// An attempt failed. False: it was the last hope, and the machine is told.
+    fn keep_racing(&mut self, id: ConnId, error: DialError, now_ns: u64) -> bool {
+        match self.races.failed(id, error, now_ns) {
+            Some(error) => {
+                self.end_dial(id, Err(error));
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// The first attempt that connects is the connection; the others are closed.
+    fn win_race(&mut self, id: ConnId, socket: Socket, peer: SocketAddr, watched: bool) {
+        let Some(dial) = self.races.end(id) else {
+            return;
+        };
+        let mut conn = Conn::new(id.generation, socket, Kind::Tcp, Origin::Dialled);
+        conn.session = dial.session;
+        conn.peer = Some(peer);
+        if watched {
+            conn.watches_write = true;
+            self.watch_again(id, conn, Want::ReadWrite);
+        } else {
+            self.watch(id, conn, Want::Read);
+        }
+        self.stands(id);
+    }
+
     /// Puts a connection into the table and under the poller's eyes.
     fn watch(&mut self, id: ConnId, conn: Conn, want: Want) {
+        let key = Key::Conn(id.index, id.generation);
+        let watched = self.poller.add(&conn.socket, key, want);
+        self.insert(id, conn, watched);
+    }
+
+    /// As `watch`, for a socket that the poller knows under another key.
+    fn watch_again(&mut self, id: ConnId, conn: Conn, want: Want) {
+        let key = Key::Conn(id.index, id.generation);
+        let watched = self.poller.change(&conn.socket, key, want);
+        self.insert(id, conn, watched);
+    }
+
+    fn insert(&mut self, id: ConnId, conn: Conn, watched: io::Result<()>) {
         // Fails only without memory or beyond `fs.epoll.max_user_watches`. The engine hears of it
         // as of any connection that breaks; a dial is told so before it is told that it stands.
-        let watched = self
-            .poller
-            .add(&conn.socket, Key::Conn(id.index, id.generation), want);
         self.connections.insert(id, conn);
         if let (Err(error), Some(conn)) = (watched, self.connections.conn(id)) {
             conn.dead = true;
@@ -103,6 +239,9 @@ impl<M: Machine> Driver<M> {
     pub(crate) fn close(&mut self, id: ConnId, how: How) {
         if !self.dues.is_empty() {
             self.dues.retain(|due| due.conn() != Some(id));
+        }
+        if !self.races.is_empty() && self.races.end(id).is_some() {
+            return;
         }
         let Some(mut conn) = self.connections.remove(id) else {
             return;
@@ -138,5 +277,13 @@ impl<M: Machine> Driver<M> {
             // What the socket does not take at once is not worth waiting for.
             let _ = socket::send(&conn.socket, &farewell);
         }
+    }
+}
+
+fn family(address: SocketAddr) -> DialFamily {
+    if address.is_ipv6() {
+        DialFamily::Ipv6
+    } else {
+        DialFamily::Ipv4
     }
 }

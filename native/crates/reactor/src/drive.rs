@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine::clock::Now;
 use engine::ids::{ConnId, WorkerId};
 use engine::input::{Accepted, Input, Mail};
+use engine::metrics::DialFamily;
 use engine::output::Output;
 use engine::shared::Shared;
 use engine::snapshot::Snapshot;
@@ -57,6 +58,10 @@ impl Machine for Engine {
 
     fn turned(&mut self, elapsed_ns: u64, inputs: usize) {
         Self::turned(self, elapsed_ns, inputs);
+    }
+
+    fn attempting(&mut self, conn: ConnId, family: DialFamily) {
+        Self::attempting(self, conn, family);
     }
 
     fn fin_ahead(&mut self, conn: ConnId) {

@@ -25,6 +25,8 @@ mod machine;
 mod mailbox;
 mod poller;
 pub mod process;
+mod race;
+mod races;
 mod read;
 pub mod recorder;
 mod secure;

@@ -44,6 +44,9 @@ pub const LINGER_NS: u64 = 1_000_000_000;
 pub const FLUSH_STALL_NS: u64 = 30_000_000_000;
 /// Questions waiting for the control plane.
 pub const ASKS_MAX: usize = 1024;
+/// Nanoseconds that one address of a name has to itself before the next is tried beside it
+/// (RFC 8305 §8: the recommended 250 ms). A dial of 2 s thus tries eight.
+pub const ATTEMPT_DELAY_NS: u64 = 250_000_000;
 /// Records waiting for the recorder.
 pub const RECORDS_MAX: usize = 65_536;
 /// Formatted log bytes that could not be written yet, above which records wait in the queue.

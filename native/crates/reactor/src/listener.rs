@@ -118,6 +118,7 @@ pub fn show(address: &Address) -> String {
     match address {
         Address::Tcp(tcp) => tcp.to_string(),
         Address::Unix(path) => format!("unix:{}", path.display()),
+        Address::Name { host, port, .. } => format!("{host}:{port}"),
     }
 }
 
@@ -193,11 +194,13 @@ pub(crate) fn bind(
             .map(|(socket, file)| (socket, listen.address.clone(), Some(file))),
         (Address::Unix(path), Some(socket)) => adopt_unix(&socket, path, adoption.confirmed())
             .map(|file| (socket, listen.address.clone(), Some(file))),
+        // The plan is refused before.
+        (Address::Name { .. }, _) => Err(io::ErrorKind::InvalidInput.into()),
     };
     let (socket, address, file) = bound.map_err(|error| ListenError::new(listen, error))?;
     let local = match &address {
         Address::Tcp(local) => (!local.ip().is_unspecified()).then_some(*local),
-        Address::Unix(_) => None,
+        Address::Unix(_) | Address::Name { .. } => None,
     };
     Ok((
         Listening {

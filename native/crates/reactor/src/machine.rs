@@ -4,6 +4,7 @@
 use engine::clock::Now;
 use engine::ids::{ConnId, WorkerId};
 use engine::input::{Accepted, Input, Mail};
+use engine::metrics::DialFamily;
 use engine::output::Output;
 
 /// The sans-I/O object of one worker.
@@ -32,6 +33,10 @@ pub trait Machine {
     fn drained(&self) -> bool;
     /// A turn is over: its length, and how many inputs it had.
     fn turned(&mut self, elapsed_ns: u64, inputs: usize);
+    /// A dial begins an attempt to connect; a dial by name may take several.
+    fn attempting(&mut self, conn: ConnId, family: DialFamily) {
+        let _ = (conn, family);
+    }
     /// The peer of an accepted connection has sent its FIN, but bytes before it are unread because
     /// reading is paused. `Closed::Eof` still follows behind those bytes. Said once.
     fn fin_ahead(&mut self, conn: ConnId) {

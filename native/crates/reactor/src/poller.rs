@@ -27,6 +27,8 @@ pub(crate) enum Key {
     Waker,
     /// The timer descriptor of the inline driver.
     Timer,
+    /// One of several sockets of a dial: slot and generation, which is never 0.
+    Attempt(u32, u32),
 }
 
 /// Bits of a generation that fit a token. Two tenants of a slot 2^30 apart in one batch of events
@@ -44,6 +46,7 @@ impl Key {
             Self::Listener(serial) => pack(2, 0, serial),
             Self::Waker => pack(3, 0, 0),
             Self::Timer => pack(3, 0, 1),
+            Self::Attempt(index, generation) => pack(3, generation, index),
         }
     }
 
@@ -54,6 +57,7 @@ impl Key {
             0 => Self::Conn(index, generation),
             1 => Self::Closing(index, generation),
             2 => Self::Listener(index),
+            _ if generation != 0 => Self::Attempt(index, generation),
             _ if index == 0 => Self::Waker,
             _ => Self::Timer,
         }
@@ -153,6 +157,8 @@ mod tests {
             Key::Listener(u32::MAX),
             Key::Waker,
             Key::Timer,
+            Key::Attempt(0, 1),
+            Key::Attempt(u32::MAX, GENERATION_MASK),
         ];
         for key in keys {
             assert_eq!(Key::of(key.token()), key);

@@ -115,10 +115,13 @@ impl<M: Machine> Driver<M> {
         match conn.socket.take_error() {
             Ok(None) => {
                 // The machine may have written ahead; or a handshake begins.
-                let secured = conn.session.is_some();
+                let (secured, peer) = (conn.session.is_some(), conn.peer);
                 self.connections.mark(id);
                 if !secured {
-                    let connected = Connected::default();
+                    let connected = Connected {
+                        peer,
+                        ..Connected::default()
+                    };
                     self.tell(id, budget, |_| Input::Connected(id, Ok(connected)));
                 }
             }

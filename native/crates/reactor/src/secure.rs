@@ -61,12 +61,12 @@ impl<M: Machine> Driver<M> {
         let Some(conn) = self.connections.conn(id) else {
             return false;
         };
-        let origin = conn.origin;
+        let (origin, peer) = (conn.origin, conn.peer);
         let Some(session) = conn.session.as_mut() else {
             return false;
         };
         if origin == Origin::Dialled {
-            let connected = session.connected();
+            let connected = session.connected(peer);
             self.tell(id, budget, |_| Input::Connected(id, Ok(connected)));
             return true;
         }

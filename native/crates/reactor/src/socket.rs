@@ -1,10 +1,11 @@
 //! One socket: options, non-blocking connect, receive and send, and what the errors mean.
 
 use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use engine::input::{Closed, DialError};
-use engine::snapshot::Address;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
@@ -83,26 +84,30 @@ pub(crate) enum Dialled {
     Failed(DialError),
 }
 
-pub(crate) fn dial(address: &Address, options: &SocketOptions) -> Dialled {
-    let (kind, domain, target) = match address {
-        Address::Tcp(tcp) => (Kind::Tcp, Domain::for_address(*tcp), SockAddr::from(*tcp)),
-        Address::Unix(path) => match SockAddr::unix(path) {
-            Ok(target) => (Kind::Unix, Domain::UNIX, target),
-            Err(_) => return Dialled::Failed(DialError::Unreachable),
-        },
-    };
-    let prepared = Socket::new(domain, Type::STREAM, None).and_then(|socket| {
-        socket.set_nonblocking(true)?;
-        if kind == Kind::Tcp {
-            options.apply(&socket)?;
-        }
-        Ok(socket)
-    });
+pub(crate) fn dial_tcp(address: SocketAddr, options: &SocketOptions) -> Dialled {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+    let prepared = socket.and_then(|socket| options.apply(&socket).map(|()| socket));
+    connect(prepared, Kind::Tcp, &address.into())
+}
+
+pub(crate) fn dial_unix(path: &Path) -> Dialled {
+    match SockAddr::unix(path) {
+        Ok(address) => connect(
+            Socket::new(Domain::UNIX, Type::STREAM, None),
+            Kind::Unix,
+            &address,
+        ),
+        Err(_) => Dialled::Failed(DialError::Unreachable),
+    }
+}
+
+fn connect(socket: io::Result<Socket>, kind: Kind, to: &SockAddr) -> Dialled {
+    let prepared = socket.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
     let socket = match prepared {
         Ok(socket) => socket,
         Err(error) => return Dialled::Failed(dial_error(&error)),
     };
-    match socket.connect(&target) {
+    match socket.connect(to) {
         Ok(()) => Dialled::Connected(socket, kind),
         Err(error) if errno(&error) == Some(Errno::INPROGRESS) => Dialled::UnderWay(socket, kind),
         Err(error) => Dialled::Failed(dial_error(&error)),

@@ -25,6 +25,7 @@ use crate::fleet::{Fleet, Letter, Slot};
 use crate::limits::{INPUTS_PER_CLOCK, ROUNDS_MAX};
 use crate::machine::Machine;
 use crate::poller::{Key, Poller};
+use crate::races::Races;
 use crate::tls::Keyring;
 
 /// An input that arose while outputs were carried out; told in the same turn.
@@ -80,6 +81,7 @@ pub(crate) struct Driver<M> {
     pub(crate) poller: Poller,
     pub(crate) connections: Connections,
     pub(crate) closing: Closing,
+    pub(crate) races: Races,
     /// Only one driver of a host has one, or none when a thread accepts.
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) inbox: VecDeque<Letter>,
@@ -124,6 +126,7 @@ impl<M: Machine> Driver<M> {
             poller,
             connections: Connections::default(),
             closing: Closing::default(),
+            races: Races::default(),
             acceptor,
             inbox: VecDeque::new(),
             dues: VecDeque::new(),
@@ -158,6 +161,7 @@ impl<M: Machine> Driver<M> {
         self.take_letters(&mut budget);
         self.take_sockets(&mut budget, now);
         self.take_ready(&mut budget);
+        self.run_races();
         self.machine.end();
         self.settle();
         self.closing.expire(now.mono_ns);
@@ -179,7 +183,8 @@ impl<M: Machine> Driver<M> {
     /// When the next turn must be, if nothing happens before.
     pub(crate) fn deadline_ns(&self) -> Option<u64> {
         let accepting = self.acceptor.as_ref().and_then(Acceptor::deadline_ns);
-        [self.deadline_ns, self.closing.deadline_ns(), accepting]
+        let (closing, races) = (self.closing.deadline_ns(), self.races.deadline_ns());
+        [self.deadline_ns, closing, races, accepting]
             .into_iter()
             .flatten()
             .min()
@@ -197,6 +202,7 @@ impl<M: Machine> Driver<M> {
                         acceptor.note(serial);
                     }
                 }
+                Key::Attempt(index, generation) => self.races.note(index, generation),
                 Key::Waker | Key::Timer => {}
             }
         }

@@ -219,6 +219,7 @@ impl<M: Machine + 'static> Inline<M> {
         driver.inbox.push_back(Letter::Ended(driver.id, unread));
         driver.dues.clear();
         driver.current = None;
+        driver.races.clear();
         for conn in driver.connections.clear() {
             socket::reset(conn.socket);
         }

@@ -354,7 +354,7 @@ fn ports<M: reactor::Machine + 'static>(
         .into_iter()
         .map(|(_, address)| match address {
             engine::snapshot::Address::Tcp(tcp) => tcp,
-            engine::snapshot::Address::Unix(_) => panic!("TCP only"),
+            _ => panic!("TCP only"),
         });
     (ports.next().unwrap(), ports.next().unwrap())
 }

@@ -23,6 +23,10 @@ impl From<DialError> for Failure {
                 FailureKind::ConnectRefused,
                 "this gateway has no descriptor or port left",
             ),
+            DialError::Unresolved => (
+                FailureKind::ConnectRefused,
+                "the endpoint's name could not be resolved",
+            ),
             DialError::Tls(why) => (FailureKind::UpstreamTls, why),
         };
         Self::new(kind, why)

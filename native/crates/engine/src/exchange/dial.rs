@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::error::Failure;
 use crate::ids::{ConnId, ExchangeId};
 use crate::input::{Alpn, Connected, DialError};
-use crate::metrics::Metric;
+use crate::metrics::{DialFamily, Metric};
 use crate::output::Output;
 use crate::shared::{Endpoint, Outcome};
 use crate::snapshot::Http2;
@@ -25,6 +25,7 @@ impl Engine {
         speaks: Speaks,
     ) -> Step {
         let slot = endpoint.slot;
+        self.make_way(exchange.local, endpoint);
         let Some(attempt) = exchange.attempt.as_mut() else {
             return Step::Wait;
         };
@@ -46,6 +47,8 @@ impl Engine {
             tunnel: false,
             h2: None,
             waiting: Vec::new(),
+            peer: None,
+            _open: endpoint.target.opened(),
         };
         let now_ns = self.now.mono_ns;
         let id = self
@@ -63,6 +66,13 @@ impl Engine {
         Step::Wait
     }
 
+    /// A dial tries an address: the first one, or another beside it or after it.
+    pub fn attempting(&mut self, id: ConnId, family: DialFamily) {
+        self.upstream_cells(id, |cells| {
+            cells.inc_at(Metric::DialAttempts, family as usize);
+        });
+    }
+
     /// The outcome of a dial.
     pub(crate) fn connected(&mut self, id: ConnId, result: Result<Connected, DialError>) {
         let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
@@ -72,6 +82,10 @@ impl Engine {
         upstream.state = UpstreamState::Busy;
         if let Some(cells) = &upstream.cells {
             crate::secure::count_dial(cells, result);
+        }
+        if let Ok(connected) = result {
+            let target = &upstream.endpoint.target;
+            upstream.peer = connected.peer.map(|address| target.worked(address));
         }
         let h2 = result.is_ok_and(|connected| speaks_h2(upstream, connected));
         let mut waiting = std::mem::take(&mut upstream.waiting);

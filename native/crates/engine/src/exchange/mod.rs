@@ -11,6 +11,7 @@ mod authenticate;
 mod control;
 mod dial;
 mod gate;
+mod idle;
 pub mod log;
 mod r#match;
 mod parse;

@@ -15,7 +15,7 @@ use crate::input::Closed;
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::How;
-use crate::shared::{Endpoint, Outcome};
+use crate::shared::Outcome;
 use crate::timer::TimerKey;
 use wire::{Body, Method};
 
@@ -56,19 +56,6 @@ impl Engine {
             return Step::Next(Phase::Stream);
         }
         self.dial(exchange, &endpoint, version)
-    }
-
-    /// An idle connection to that endpoint. A slot may have passed to another endpoint in a reload:
-    /// what is still connected to the old one must not see this request.
-    fn take_idle(&mut self, local: usize, slot: u32, endpoint: &Endpoint) -> Option<ConnId> {
-        while let Some(id) = self.locals.take_idle(local, slot) {
-            let upstream = self.conns.get(id).and_then(Conn::upstream);
-            if upstream.is_some_and(|u| u.endpoint.same_door(endpoint)) {
-                return Some(id);
-            }
-            self.close(id, How::Now);
-        }
-        None
     }
 
     /// Queues the request's head, and as much of its body as is here.
@@ -314,8 +301,10 @@ impl Engine {
         upstream.exchange = None;
         upstream.idle_since_ns = now_ns;
         upstream.served += 1;
-        let idle_ns = self.locals.local(local).pool.idle_ns;
-        if unsent || self.draining.is_some() || !self.locals.give_idle(local, slot, id) {
+        let open = upstream.endpoint.target.open();
+        let pool = &self.locals.local(local).pool;
+        let (idle_ns, surplus) = (pool.idle_ns, open > pool.connections_max);
+        if unsent || surplus || self.draining.is_some() || !self.locals.give_idle(local, slot, id) {
             return self.close(id, How::Now);
         }
         self.timers

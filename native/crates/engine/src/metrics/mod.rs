@@ -179,6 +179,17 @@ pub enum Timeout {
     Total,
 }
 
+/// Positions of the `family` label of [`Metric::DialAttempts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialFamily {
+    /// TCP over IPv4.
+    Ipv4,
+    /// TCP over IPv6.
+    Ipv6,
+    /// A unix socket.
+    Unix,
+}
+
 /// Position of a status in the `code_class` label of [`Metric::Responses`].
 pub fn code_class(status: u16) -> usize {
     usize::from(status / 100).clamp(1, 5) - 1

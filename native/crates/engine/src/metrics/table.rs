@@ -10,6 +10,7 @@ use super::{Row, buckets};
 
 const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx"];
 const SHEDS: &[&str] = &["full", "hopeless", "max_wait", "no_endpoint"];
+const FAMILIES: &[&str] = &["ipv4", "ipv6", "unix"];
 const TIMEOUTS: &[&str] = &["connect", "head", "first_token", "inter_token", "total"];
 const VIOLATIONS: &[&str] = &[
     "bad_request",
@@ -112,9 +113,13 @@ table! {
     Ejections: Endpoint Counter, Items, "ejections_total" None,
         "Times the endpoint was left alone after failures.";
     Connects: Endpoint Counter, Items, "connects_total" None, "Connections dialled.";
+    DialAttempts: Endpoint Counter, Items, "dial_attempts_total" Some(("family", FAMILIES)),
+        "Addresses tried by dials; a name may have several.";
     ConnectErrors: Endpoint Counter, Items, "connect_errors_total" None, "Dials that failed.";
     ConnectDuration: Endpoint Histogram(buckets::WAIT), Seconds, "connect_seconds" None,
         "Length of dials that succeeded.";
+    ConnectionsTrimmed: Endpoint Counter, Items, "connections_trimmed_total" None,
+        "Idle connections closed to stay within connections_max.";
     ConnectionReuse: Endpoint Counter, Items, "connection_reuse_total" None,
         "Attempts on a kept connection.";
     UpstreamTlsHandshakes: Endpoint Counter, Items, "upstream_tls_handshakes_total"
@@ -179,5 +184,7 @@ table! {
     TlsCertificateExpiry: Certificate Gauge, Seconds,
         "tls_certificate_expiry_timestamp_seconds" None,
         "When a certificate that is offered to clients expires, in Unix time.";
+    EndpointAddresses: Slot Gauge, Items, "endpoint_addresses" None,
+        "Addresses that a dial can try; 0 while the endpoint's name was never resolved.";
     EndpointWeight: Slot Gauge, Items, "endpoint_weight" None, "Relative share.";
 }

@@ -53,13 +53,9 @@ impl Engine {
     /// Gives the attempt a stream on a connection that stands, or a place at one that is dialled.
     /// `None`: one is to be dialled.
     pub(crate) fn h2_attach(&mut self, exchange: &mut Exchange, slot: u32) -> Option<Step> {
-        let id = self.h2_shard(exchange.local, slot, exchange.fresh)?;
         let attempt = exchange.attempt.as_mut()?;
+        let id = self.h2_shard(exchange.local, &attempt.endpoint, exchange.fresh)?;
         let upstream = self.conns.get_mut(id)?.upstream_mut()?;
-        if !upstream.endpoint.same_door(&attempt.endpoint) {
-            // The slot passed to another endpoint in a reload.
-            return None;
-        }
         attempt.conn = Some(id);
         attempt.reused = upstream.served > 0;
         if upstream.state == UpstreamState::Dialing {
@@ -81,19 +77,21 @@ impl Engine {
 
     /// A connection of HTTP/2 to that endpoint with room for one more stream: the one with the
     /// fewest. `None`: one is to be dialled.
-    pub(crate) fn h2_shard(&self, local: usize, slot: u32, fresh: bool) -> Option<ConnId> {
-        let shard = self.locals.shard(local, slot)?;
+    fn h2_shard(&self, local: usize, endpoint: &Endpoint, fresh: bool) -> Option<ConnId> {
+        let shard = self.locals.shard(local, endpoint.slot)?;
         let mut best: Option<(usize, ConnId)> = None;
         let mut open = 0;
         for id in &shard.conns {
-            let Some(conn) = self.conns.get(*id) else {
+            let Some(upstream) = self.conns.get(*id).and_then(Conn::upstream) else {
                 continue;
             };
-            let streams = match (conn.h2_ref(), conn.upstream()) {
-                (Some(h2), _) if h2.wire.can_open() && !fresh => h2.wire.streams(),
-                (None, Some(upstream)) if upstream.state == UpstreamState::Dialing => {
-                    upstream.waiting.len()
-                }
+            // The slot may have passed to another endpoint in a reload.
+            if !upstream.leads_to(endpoint) {
+                continue;
+            }
+            let streams = match &upstream.h2 {
+                Some(h2) if h2.wire.can_open() && !fresh => h2.wire.streams(),
+                None if upstream.state == UpstreamState::Dialing => upstream.waiting.len(),
                 _ => continue,
             };
             open += 1;
@@ -103,7 +101,8 @@ impl Engine {
         }
         let (streams, id) = best?;
         let full = streams >= limits::H2_UPSTREAM_STREAMS && open < limits::H2_UPSTREAM_CONNECTIONS;
-        (!full).then_some(id)
+        let max = self.locals.local(local).pool.connections_max;
+        (!full || endpoint.target.open() >= max).then_some(id)
     }
 
     /// A connection to the endpoint stands and speaks HTTP/2.
@@ -328,12 +327,27 @@ impl Engine {
                 return self.h2_upstream_cut(id, failure);
             }
         } else if now_ns >= h2.idle_since_ns + limits::H2_UPSTREAM_IDLE_NS {
-            if let Some((h2, out)) = self.h2_writer(id) {
-                h2.wire.goaway_final(ErrorCode::NoError, out);
-            }
-            return self.close(id, How::Flush(Vec::new()));
+            return self.h2_part(id);
         }
         self.h2_upstream_arm(id);
+    }
+
+    /// A connection to the endpoint that has no stream.
+    pub(crate) fn h2_idle(&self, local: usize, slot: u32) -> Option<ConnId> {
+        let conns = &self.locals.shard(local, slot)?.conns;
+        let idle = |id: &&ConnId| {
+            let h2 = self.conns.get(**id).and_then(Conn::h2_ref);
+            h2.is_some_and(|h2| h2.wire.streams() == 0)
+        };
+        conns.iter().find(idle).copied()
+    }
+
+    /// Ends a connection that has no stream.
+    pub(crate) fn h2_part(&mut self, id: ConnId) {
+        if let Some((h2, out)) = self.h2_writer(id) {
+            h2.wire.goaway_final(ErrorCode::NoError, out);
+        }
+        self.close(id, How::Flush(Vec::new()));
     }
 }
 

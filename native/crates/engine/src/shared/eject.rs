@@ -80,6 +80,13 @@ pub(super) fn judge(
     }
 }
 
+/// Forgets failures whose cause is gone.
+pub(super) fn forgive(state: &mut EndpointState) {
+    state.failures_in_row = 0;
+    state.ejected = false;
+    state.ejections = 0;
+}
+
 /// Whether one more endpoint may be out.
 fn floor_allows(rule: &EjectRule, endpoints: &[EndpointState]) -> bool {
     let active = endpoints.iter().filter(|e| e.active).count();

@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Weak};
 
-use super::Room;
+use super::{Room, Target};
 use crate::ids::{ExchangeId, WorkerId};
 use crate::output::Dial;
-use crate::snapshot::plan::{Address, ClientTlsPlan, Http2};
+use crate::snapshot::plan::{ClientTlsPlan, Http2};
 
 /// An endpoint as it was when its permit was given. Immutable.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Endpoint {
     /// Identity over reloads and label of metrics: the configured URL.
     pub name: String,
     /// Where to dial.
-    pub address: Arc<Address>,
+    pub target: Arc<Target>,
     /// Whether HTTP/2 is spoken to it.
     pub http2: Http2,
     /// What connections to it are secured with; `None` = cleartext.
@@ -43,14 +43,14 @@ impl Endpoint {
     pub fn dial(&self, http2: bool) -> Dial {
         let tls = if http2 { &self.tls } else { &self.tls_http1 };
         Dial {
-            address: Arc::clone(&self.address),
+            target: Arc::clone(&self.target),
             tls: tls.clone(),
         }
     }
 
     /// Whether a connection to `other` is one to this endpoint.
     pub fn same_door(&self, other: &Self) -> bool {
-        self.address == other.address && self.tls == other.tls
+        self.target.same_place(&other.target) && self.tls == other.tls
     }
 
     /// The room that its permits belong to; `None` once the pool is gone.

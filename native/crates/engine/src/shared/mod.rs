@@ -2,8 +2,8 @@
 //! engine with a lock or an atomic in it.
 //!
 //! Keyed by name, so that it outlives a snapshot. It never knows which requests there are.
-//! **Invariant:** no lock is held while another is taken, but for the registry of rooms, which is
-//! taken alone.
+//! **Invariant:** no lock is held while another is taken, but for that of a target, under which
+//! nothing is taken.
 
 mod budget;
 pub mod cells;
@@ -14,9 +14,11 @@ mod held;
 mod room;
 mod state;
 mod sync;
+mod target;
 mod view;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use grant::{
@@ -24,6 +26,7 @@ pub use grant::{
 };
 pub use held::{Charge, HeldBytes};
 pub use room::{Room, RoomConfig};
+pub use target::{Candidates, Open, Peer, Target};
 pub use view::{CertificateView, EndpointView, RateView, RoomView};
 
 use crate::ids::WorkerId;
@@ -42,6 +45,7 @@ pub struct Shared {
     pub metrics: Registry,
     /// Body bytes held in the whole process.
     pub held_bytes: Arc<HeldBytes>,
+    workers: u16,
     ready: AtomicBool,
     draining: AtomicBool,
     generation: AtomicU64,
@@ -58,6 +62,7 @@ impl Shared {
             rooms: Mutex::new(BTreeMap::new()),
             metrics: Registry::new(workers),
             held_bytes: Arc::new(HeldBytes::new(0)),
+            workers: workers.max(1),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -65,6 +70,18 @@ impl Shared {
             records_dropped: AtomicU64::new(0),
             certificates: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Ids that a worker may have: those below it.
+    pub fn workers(&self) -> u16 {
+        self.workers
+    }
+
+    /// Takes the newest addresses of a name in, best first, for every endpoint that has it. None at
+    /// all changes nothing. Answers how many endpoints there are.
+    pub fn resolve(&self, host: &str, addresses: &[IpAddr]) -> usize {
+        let rooms = self.rooms();
+        rooms.iter().map(|room| room.resolve(host, addresses)).sum()
     }
 
     /// The room of a pool: the same one for the same name, over reloads.
@@ -191,6 +208,8 @@ impl Shared {
                 let up = endpoint.ejected_ms_left == 0;
                 put(Metric::EndpointUp, &labels, f64::from(u8::from(up)));
                 put(Metric::EndpointWeight, &labels, f64::from(endpoint.weight));
+                let addresses = endpoint.addresses.map_or(1, |known| known.len());
+                put(Metric::EndpointAddresses, &labels, addresses as f64);
             }
         }
         families

@@ -6,6 +6,7 @@
 //! requests, never above an endpoint's concurrency; a newcomer never overtakes a waiter of its own
 //! class that could have had the permit.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::grant::{Ask, Endpoint, Entered, Grant, Outcome, RefusalReason, Ticket, Wake};
@@ -178,6 +179,11 @@ impl Room {
         let depth = state.queue.depth();
         let wait_ns = state.predicted_wait_ns(depth, now_ns);
         state.retry_after_ms(wait_ns, random)
+    }
+
+    /// As `Shared::resolve`, for the endpoints of this pool.
+    pub fn resolve(&self, host: &str, addresses: &[IpAddr]) -> usize {
+        self.lock().resolve(host, addresses)
     }
 
     /// Nothing in flight and nobody waiting.

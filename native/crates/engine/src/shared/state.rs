@@ -3,6 +3,7 @@
 //! **Invariant:** `free` is the sum of what active endpoints have below their concurrency, and
 //! with free permits nobody of the first 16 waiters could use one (but for the passing of time).
 
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use super::budget::Budget;
@@ -10,6 +11,7 @@ use super::drain::Drain;
 use super::eject::{self, EjectRule};
 use super::grant::{Ask, Endpoint, Grant, Outcome, Refusal, RefusalReason, Wake, Woken};
 use super::room::{Room, RoomConfig};
+use super::target::Target;
 use super::view::{EndpointView, RateView, RoomView};
 use crate::channel::{Channel, Full, Place};
 use crate::clock::{MS, SECOND};
@@ -103,9 +105,14 @@ impl State {
                 .position(|state| !state.active && state.in_flight == 0)
         });
         let slot = slot.unwrap_or(self.endpoints.len());
+        let address = plan.address.clone();
+        let target = match own.and_then(|slot| self.faces.get(slot)) {
+            Some(face) => face.target.renewed(address),
+            None => Target::new(address),
+        };
         let face = Arc::new(Endpoint {
             name: plan.name.clone(),
-            address: Arc::new(plan.address.clone()),
+            target: Arc::new(target),
             http2: plan.http2,
             tls: plan.tls.clone().map(Arc::new),
             tls_http1: plan.tls.clone().map(|mut tls| {
@@ -130,6 +137,22 @@ impl State {
         state.concurrency = plan.concurrency;
         self.faces[slot] = Arc::clone(&face);
         face
+    }
+
+    /// Takes a newer answer for a name in; how many endpoints have that name. One that never had
+    /// an address could not be dialled, and could not show that it is well: that is forgiven.
+    pub(super) fn resolve(&mut self, host: &str, addresses: &[IpAddr]) -> usize {
+        let mut found = 0;
+        for (face, state) in self.faces.iter().zip(&mut self.endpoints) {
+            let Some(first) = face.target.resolved(host, addresses) else {
+                continue;
+            };
+            found += usize::from(state.active);
+            if first {
+                eject::forgive(state);
+            }
+        }
+        found
     }
 
     pub(super) fn pick(
@@ -376,6 +399,8 @@ impl State {
                 requests_total: state.requests_total,
                 failures_total: state.failures_total,
                 score: select::score(balance, state, now_ns, unknown_ns),
+                addresses: face.target.addresses(),
+                connections: face.target.open(),
             }
         };
         let pairs = self.faces.iter().zip(&self.endpoints);

@@ -2,6 +2,9 @@
 //!
 //! **Invariant:** a view is a copy; nobody decides on one.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 /// A waiting room at one moment.
 #[derive(Clone, Debug)]
 pub struct RoomView {
@@ -54,6 +57,10 @@ pub struct EndpointView {
     pub failures_total: u64,
     /// What the policy compares: the lowest is chosen.
     pub score: f64,
+    /// What its name means now, best first; `None` when it has no name.
+    pub addresses: Option<Arc<[SocketAddr]>>,
+    /// Connections to it, of all workers.
+    pub connections: u64,
 }
 
 /// A certificate that a listener offers.

@@ -153,6 +153,8 @@ pub struct Pool {
     pub host: HostPolicy,
     /// Prefix taken off the path.
     pub strip_prefix: Vec<u8>,
+    /// Connections of each endpoint, of all workers.
+    pub connections_max: u64,
     /// Idle upstream connections per endpoint and worker.
     pub idle_max: usize,
     /// How long an idle upstream connection is kept.
@@ -229,6 +231,12 @@ impl Prepared<'_> {
 }
 
 fn listener(plan: &plan::ListenerPlan) -> Result<Arc<Listener>, PlanError> {
+    if let Address::Name { host, .. } = &plan.address {
+        let name = &plan.name;
+        return Err(PlanError(format!(
+            "listener {name}: {host} is a name; an address is needed to listen on"
+        )));
+    }
     let blocks = plan.trusted_peers.iter().map(|t| Cidr::parse(t));
     let trusted = blocks.collect::<Option<_>>().ok_or_else(|| {
         let name = &plan.name;
@@ -280,6 +288,12 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
                 pool.name
             )));
         }
+        if pool.connections_max == 0 {
+            return Err(PlanError(format!(
+                "pool {}: connections_max starts at 1",
+                pool.name
+            )));
+        }
     }
     Ok(())
 }
@@ -292,9 +306,17 @@ fn serialisable(name: &str, value: &str) -> Result<(), PlanError> {
 
 fn pool(plan: &plan::PoolPlan, shared: &Shared, workers: u16, now_ns: u64) -> Pool {
     let room = shared.room(&plan.name);
+    // A request over HTTP/1.1 has a connection to itself: who is admitted must be able to have one.
+    let capped = |endpoint: &plan::EndpointPlan| plan::EndpointPlan {
+        concurrency: match endpoint.http2 {
+            Http2::Always => endpoint.concurrency,
+            Http2::Auto | Http2::Never => endpoint.concurrency.min(plan.connections_max),
+        },
+        ..endpoint.clone()
+    };
     let config = RoomConfig {
         balance: plan.balance,
-        endpoints: plan.endpoints.clone(),
+        endpoints: plan.endpoints.iter().map(capped).collect(),
         channel: plan.channel.clone(),
         retry: plan.retry.clone(),
         eject: plan.eject.clone(),
@@ -325,6 +347,7 @@ fn pool(plan: &plan::PoolPlan, shared: &Shared, workers: u16, now_ns: u64) -> Po
         ),
         host: plan.host.clone(),
         strip_prefix: plan.strip_prefix.clone().into_bytes(),
+        connections_max: plan.connections_max.into(),
         idle_max: (plan.connections_max as usize).div_ceil(usize::from(workers.max(1))),
         idle_ns: plan.idle_ms * MS,
         heartbeat_ns: plan.heartbeat_ms * MS,

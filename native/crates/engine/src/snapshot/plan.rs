@@ -33,14 +33,25 @@ pub struct Plan {
     pub log_fields: Vec<String>,
 }
 
-/// An address to listen on or to dial.
+/// An address to listen on or to dial. Whether two of a name are the same place is not a question
+/// of what is known of them: see `shared::Target`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum Address {
-    /// `HOST:PORT` with a literal IP address (`[::1]:80` for IPv6). Names are resolved before.
+    /// `HOST:PORT` with a literal IP address (`[::1]:80` for IPv6).
     Tcp(std::net::SocketAddr),
     /// Path of a unix stream socket.
     Unix(PathBuf),
+    /// A host name to dial, never to listen on. The control plane looks it up.
+    Name {
+        /// The name.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What it means as far as is known, best first; newer answers come by `Shared::resolve`.
+        #[serde(default)]
+        addresses: Vec<std::net::IpAddr>,
+    },
 }
 
 /// What a listener serves.
@@ -219,7 +230,7 @@ pub struct PoolPlan {
     /// Path prefix removed before forwarding, without trailing slash; empty = none.
     #[serde(default)]
     pub strip_prefix: String,
-    /// Upstream connections per endpoint in the whole process.
+    /// Upstream connections per endpoint in the whole process, at least 1.
     pub connections_max: u32,
     /// Milliseconds an idle upstream connection is kept.
     pub idle_ms: u64,

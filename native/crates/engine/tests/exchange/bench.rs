@@ -123,7 +123,7 @@ impl Bench {
                 Output::PauseRead(conn) => self.paused.push(conn),
                 Output::ResumeRead(conn) => self.paused.retain(|c| *c != conn),
                 Output::Dial(conn, to) => {
-                    let engine::snapshot::Address::Tcp(address) = &*to.address else {
+                    let engine::snapshot::Address::Tcp(address) = to.target.address() else {
                         unreachable!("the plan has no unix sockets")
                     };
                     self.dials.push_back((conn, address.port()));

@@ -280,10 +280,15 @@ impl World {
                 }
                 Output::PauseRead(conn) => self.set_paused(w, conn, true),
                 Output::ResumeRead(conn) => self.set_paused(w, conn, false),
-                Output::Dial(conn, to) => self.dial(w, conn, plan::upstream_of(&to.address)),
+                Output::Dial(conn, to) => {
+                    self.dial(w, conn, plan::upstream_of(to.target.address()));
+                }
                 Output::Close(conn, how) => self.close(w, conn, how),
                 Output::Mail(to, mail) => {
                     assert_ne!(usize::from(to.0), w, "mail to itself");
+                    if matches!(mail, Mail::Trim(_)) {
+                        *self.seen.entry("connection asked for").or_default() += 1;
+                    }
                     let delay = self.delay();
                     self.after(delay, Event::Mail(usize::from(to.0), mail));
                 }

@@ -290,6 +290,9 @@ impl World {
                 );
                 for endpoint in view.endpoints {
                     assert!(endpoint.in_flight <= endpoint.concurrency, "{endpoint:?}");
+                    // Idle ones of the other worker have to go first, which takes a mail.
+                    let most = self.mood.connections_max + self.mood.connections_max.div_ceil(2);
+                    assert!(endpoint.connections <= most.into(), "{endpoint:?}");
                 }
             }
         }
@@ -359,6 +362,8 @@ impl World {
         for room in self.shared.rooms() {
             let view = room.snapshot(self.now);
             assert!(room.quiet(), "permits were not returned: {view:?}");
+            let open = view.endpoints.iter().map(|e| e.connections).sum::<u64>();
+            assert_eq!(open, 0, "connections were not counted out: {view:?}");
             assert_eq!(
                 view.permits_lost_total, 0,
                 "permits came back through the net"

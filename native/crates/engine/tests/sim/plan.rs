@@ -22,7 +22,9 @@ pub(crate) fn address(upstream: usize) -> SocketAddr {
 pub(crate) fn upstream_of(address: &Address) -> usize {
     match address {
         Address::Tcp(address) => usize::from(address.port() - 9000),
-        Address::Unix(_) => unreachable!("the simulator has no unix sockets"),
+        Address::Unix(_) | Address::Name { .. } => {
+            unreachable!("the simulator has addresses only")
+        }
     }
 }
 
@@ -55,6 +57,7 @@ pub(crate) struct Mood {
     pub(crate) attempts_max: u32,
     pub(crate) capacity: u32,
     pub(crate) concurrency: u32,
+    pub(crate) connections_max: u32,
 }
 
 impl Mood {
@@ -72,6 +75,7 @@ impl Mood {
             attempts_max: pick(random, &[1, 2, 3]) as u32,
             capacity: pick(random, &[0, 1, 3, 16]) as u32,
             concurrency: pick(random, &[1, 2, 4, 64]) as u32,
+            connections_max: 1 + random.below(8) as u32,
         }
     }
 }
@@ -165,7 +169,7 @@ fn pool(name: &str, mood: &Mood, random: &mut Random) -> PoolPlan {
         headers: HeaderPlan::default(),
         host: HostPolicy::Endpoint,
         strip_prefix: String::new(),
-        connections_max: 1 + random.below(8) as u32,
+        connections_max: mood.connections_max,
         idle_ms: 1500,
         heartbeat_ms: mood.heartbeat_ms,
         commit: mood.commit,

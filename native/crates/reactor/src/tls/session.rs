@@ -6,6 +6,7 @@
 //! smallest buffer only.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use engine::input::{Alpn, Connected, Secured, TlsFault, TlsVersion};
@@ -199,8 +200,9 @@ impl Session {
     }
 
     /// What the engine is told of a dial whose handshake is complete.
-    pub(crate) fn connected(&self) -> Connected {
+    pub(crate) fn connected(&self, peer: Option<SocketAddr>) -> Connected {
         Connected {
+            peer,
             alpn: self.alpn(),
             tls: Some((self.version(), self.resumed())),
         }

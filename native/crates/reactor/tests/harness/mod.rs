@@ -19,6 +19,7 @@ use engine::clock::Now;
 use engine::ids::{ConnId, WorkerId};
 use engine::input::{Accepted, Closed, Connected, DialError, Drain, Input, Mail, Secured};
 use engine::output::{Dial, How, Output};
+use engine::shared::Target;
 use engine::snapshot::plan::ClientTlsPlan;
 use engine::snapshot::{Address, ListenerKind};
 use reactor::{Birth, Factory, Host, Listen, Machine, Options, clock};
@@ -141,9 +142,9 @@ impl Table {
     }
 
     fn dial_with(&mut self, id: ConnId, address: Address, tls: Option<Arc<ClientTlsPlan>>) {
-        let address = Arc::new(address);
+        let target = Arc::new(Target::new(address));
         self.outputs
-            .push_back(Output::Dial(id, Dial { address, tls }));
+            .push_back(Output::Dial(id, Dial { target, tls }));
     }
 
     pub fn open(&self) -> usize {
@@ -362,7 +363,7 @@ pub fn port<M: Machine + 'static>(host: &Host<M>) -> SocketAddr {
         .into_iter()
         .find_map(|(_, address)| match address {
             Address::Tcp(tcp) => Some(tcp),
-            Address::Unix(_) => None,
+            Address::Unix(_) | Address::Name { .. } => None,
         })
         .expect("a TCP listener")
 }
