@@ -122,6 +122,7 @@ fn a_dial_shakes_hands_and_resumes() {
         let (address, thread) = serve(Arc::clone(&config), pong);
         rig.dial(address);
         let connected = Connected {
+            peer: None,
             alpn: Alpn::Http11,
             tls: Some((TlsVersion::V13, resumed)),
         };
