@@ -250,6 +250,7 @@ fn the_handshake_with_an_upstream_says_which_version_is_spoken() {
         let connected = Connected {
             alpn,
             tls: Some((TlsVersion::V13, false)),
+            peer: None,
         };
         t.connected(conn, connected);
         let bytes = t.bytes(conn);
@@ -274,6 +275,7 @@ fn those_who_wait_for_a_connection_of_http2_find_out_that_there_is_none() {
         Connected {
             alpn: Alpn::H2,
             tls,
+            peer: None,
         },
     );
     t.close(conn, Closed::Eof);
@@ -283,7 +285,11 @@ fn those_who_wait_for_a_connection_of_http2_find_out_that_there_is_none() {
     }
     let (conn, _) = t.dial().expect("a dial");
     assert!(t.dial().is_none(), "all wait for the same connection");
-    let connected = |alpn| Connected { alpn, tls };
+    let connected = |alpn| Connected {
+        alpn,
+        tls,
+        peer: None,
+    };
     t.connected(conn, connected(Alpn::Http11));
     assert!(t.bytes(conn).starts_with(b"POST "));
     let mut others = 0;

@@ -57,7 +57,6 @@ pub(crate) struct Mood {
     pub(crate) attempts_max: u32,
     pub(crate) capacity: u32,
     pub(crate) concurrency: u32,
-    pub(crate) connections_max: u32,
 }
 
 impl Mood {
@@ -75,7 +74,6 @@ impl Mood {
             attempts_max: pick(random, &[1, 2, 3]) as u32,
             capacity: pick(random, &[0, 1, 3, 16]) as u32,
             concurrency: pick(random, &[1, 2, 4, 64]) as u32,
-            connections_max: 1 + random.below(8) as u32,
         }
     }
 }
@@ -169,7 +167,7 @@ fn pool(name: &str, mood: &Mood, random: &mut Random) -> PoolPlan {
         headers: HeaderPlan::default(),
         host: HostPolicy::Endpoint,
         strip_prefix: String::new(),
-        connections_max: mood.connections_max,
+        connections_max: mood.concurrency,
         idle_ms: 1500,
         heartbeat_ms: mood.heartbeat_ms,
         commit: mood.commit,
