@@ -218,7 +218,7 @@ impl Connection {
         let mut request = Request::new(&self.config, &mut heads.request);
         self.decoder
             .decode(bytes, |name, value, secret| {
-                request.field(name, value, secret)
+                request.field(name, value, secret);
             })
             .map_err(compression)?;
         let size = check_bomb(request.section())? as u64;
@@ -308,7 +308,7 @@ impl Connection {
         let mut response = Response::new(&self.config, &mut heads.response);
         self.decoder
             .decode(bytes, |name, value, secret| {
-                response.field(name, value, secret)
+                response.field(name, value, secret);
             })
             .map_err(compression)?;
         check_bomb(response.section())?;
@@ -345,7 +345,7 @@ impl Connection {
         let mut trailers = Trailers::new(self.role, &self.config);
         self.decoder
             .decode(bytes, |name, value, secret| {
-                trailers.field(name, value, secret)
+                trailers.field(name, value, secret);
             })
             .map_err(compression)?;
         check_bomb(trailers.section())?;
