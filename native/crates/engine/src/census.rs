@@ -4,6 +4,7 @@
 
 use crate::conn::{Side, UpstreamState};
 use crate::engine::Engine;
+use crate::ids::ConnId;
 
 /// What an engine holds at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +34,11 @@ pub struct Census {
 }
 
 impl Engine {
+    /// The codec of a connection that speaks HTTP/2.
+    pub fn codec(&self, id: ConnId) -> Option<&wire::h2::Connection> {
+        self.conns.get(id)?.h2_ref().map(|h2| &h2.wire)
+    }
+
     /// Counts what this engine holds.
     pub fn census(&self) -> Census {
         let mut census = Census {

@@ -157,7 +157,7 @@ impl Engine {
         let conn = self.conns.get(id)?;
         let client = conn.client()?;
         if let Some(h2) = &client.h2 {
-            return self.h2_client_deadline(conn, h2);
+            return Self::h2_client_deadline(conn, h2);
         }
         if client.exchange.is_some() {
             return None;

@@ -330,7 +330,7 @@ impl Engine {
     }
 
     /// When a client connection must be looked at.
-    pub(crate) fn h2_client_deadline(&self, conn: &Conn, h2: &H2) -> Option<u64> {
+    pub(crate) fn h2_client_deadline(conn: &Conn, h2: &H2) -> Option<u64> {
         let client = conn.client()?;
         let plan = &client.listener.plan;
         let live_ns = if h2.wire.streams() > 0 {
@@ -361,7 +361,7 @@ impl Engine {
             return;
         };
         let Some(h2) = conn.h2_ref() else { return };
-        let due_ns = self.h2_client_deadline(conn, h2).unwrap_or(u64::MAX);
+        let due_ns = Self::h2_client_deadline(conn, h2).unwrap_or(u64::MAX);
         let (retire, live) = (now_ns >= h2.retire_ns, h2.wire.streams() > 0);
         let wound = h2
             .winding_ns

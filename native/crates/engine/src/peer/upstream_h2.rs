@@ -185,7 +185,7 @@ impl Engine {
                     let fields = &exchange.response.head.fields;
                     exchange.tally.outcome = grpc::outcome(fields).unwrap_or(Outcome::Failure);
                 }
-                if end && self.ours(exchange, id) {
+                if end && ours(exchange, id) {
                     self.response_end(exchange);
                 }
             }
@@ -200,7 +200,7 @@ impl Engine {
                 if !bytes.is_empty() {
                     self.response_data(exchange, bytes);
                 }
-                if !self.ours(exchange, id) {
+                if !ours(exchange, id) {
                     return;
                 }
                 if end {
@@ -241,15 +241,6 @@ impl Engine {
         }
     }
 
-    /// Whether the exchange still has its attempt on that connection.
-    fn ours(&self, exchange: &Exchange, id: ConnId) -> bool {
-        !exchange.done
-            && exchange
-                .attempt
-                .as_ref()
-                .is_some_and(|a| a.conn == Some(id))
-    }
-
     fn h2_upstream_broken(&mut self, id: ConnId, closing: &Closing) {
         self.upstream_cells(id, |cells| {
             cells.inc_at(Metric::UpstreamHttp2Closures, closing.cause as usize);
@@ -274,7 +265,7 @@ impl Engine {
             let Some(mut exchange) = self.exchanges.take(exchange) else {
                 continue;
             };
-            if self.ours(&exchange, id) {
+            if ours(&exchange, id) {
                 self.attempt_failed(&mut exchange, failure, Outcome::Failure);
             }
             self.put_exchange(exchange);
@@ -349,6 +340,12 @@ impl Engine {
         }
         self.close(id, How::Flush(Vec::new()));
     }
+}
+
+/// Whether the exchange still has its attempt on that connection.
+fn ours(exchange: &Exchange, id: ConnId) -> bool {
+    let attempt = exchange.attempt.as_ref();
+    !exchange.done && attempt.is_some_and(|a| a.conn == Some(id))
 }
 
 /// What a reset of the upstream means (RFC 9113 §7).
