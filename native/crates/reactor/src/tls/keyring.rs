@@ -1,6 +1,7 @@
 //! All of TLS that a configuration needs, read from its files before anything is swapped.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use engine::shared::CertificateView;
@@ -33,10 +34,9 @@ impl Keyring {
         let mut clients = HashMap::new();
         let endpoints = plan.pools.iter().flat_map(|pool| &pool.endpoints);
         for tls in endpoints.filter_map(|endpoint| endpoint.tls.as_ref()) {
-            let key = key_of(tls);
-            if !clients.contains_key(&key) {
-                let client = Client::load(tls, earlier.clients.get(&key))?;
-                clients.insert(key, client);
+            if let Entry::Vacant(place) = clients.entry(key_of(tls)) {
+                let client = Client::load(tls, earlier.clients.get(place.key()))?;
+                place.insert(client);
             }
         }
         Ok(Self {
