@@ -14,8 +14,8 @@ pub const EVENT_TAIL_BYTES_MAX: usize = 64 * 1024;
 pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Request bytes read and thrown away after an early answer (RFC 9112 §9.3).
 pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
-/// Silence of a peer that owes us something on an HTTP/2 connection, after which it is asked whether
-/// it lives: half of what common load balancers allow a silent connection.
+/// Silence of a peer that owes us something on an HTTP/2 connection, after which it is asked
+/// whether it lives: half of what common load balancers allow a silent connection.
 pub const PING_SILENCE_NS: u64 = 30 * SECOND;
 /// Time for the answer to a PING: as long as TCP_USER_TIMEOUT allows bytes to be unacknowledged.
 pub const PING_ANSWER_NS: u64 = 15 * SECOND;

@@ -1,4 +1,5 @@
-//! What TLS costs a proxy that runs elsewhere: handshakes per CPU second, CPU per event of a stream.
+//! What TLS costs a proxy that runs elsewhere: handshakes per CPU second, CPU per event of a
+//! stream.
 //!
 //! `tls_load full|resumed HOST:PORT NAME CA.pem PID COUNT` shakes hands COUNT times, one after
 //! another, over TLS 1.3 with a P-256 key exchange, and reads one small answer each time.

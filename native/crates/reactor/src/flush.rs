@@ -52,8 +52,8 @@ impl<M: Machine> Driver<M> {
         self.connections.mark(id);
     }
 
-    /// TCP reports room only to a socket that was full. A unix socket reports every message its peer
-    /// takes: a wake of the poller each, so it is not asked for.
+    /// TCP reports room only to a socket that was full. A unix socket reports every message its
+    /// peer takes: a wake of the poller each, so it is not asked for.
     pub(crate) fn all_sent(&mut self, id: ConnId) {
         if let Some(conn) = self.connections.conn(id)
             && conn.watches_write

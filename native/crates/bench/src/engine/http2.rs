@@ -127,14 +127,8 @@ pub(crate) fn take(
                 violation,
                 reset,
             } => {
-                let lane = Lane::Http2 {
-                    id,
-                    slot: usize::MAX,
-                };
-                if !reset {
-                    answer::error(&mut connection.reply(lane), 400, violation.why, 0);
-                }
-                connection.release(lane, now_ns);
+                let why = (!reset).then_some(violation.why);
+                refuse(connection, id, why, now_ns);
                 Happened::Nothing
             }
             Event::Interim { .. } | Event::Goaway { .. } | Event::Settings => Happened::Nothing,
@@ -145,6 +139,16 @@ pub(crate) fn take(
             Happened::Nothing => {}
         }
     }
+}
+
+/// A head that is no request; `why`: it may be answered.
+fn refuse(connection: &mut Connection, id: StreamId, why: Option<&str>, now_ns: u64) {
+    let slot = usize::MAX;
+    let lane = Lane::Http2 { id, slot };
+    if let Some(why) = why {
+        answer::error(&mut connection.reply(lane), 400, why, 0);
+    }
+    connection.release(lane, now_ns);
 }
 
 /// The head of a request.

@@ -1,8 +1,8 @@
 //! A simulated inference engine: the other end of every bench and of `fastproxy demo`.
 //!
 //! It speaks the OpenAI and Anthropic dialects over HTTP/1.1 and HTTP/2 by prior knowledge, on one
-//! port, TCP and unix sockets, keeps to a time plan, and fails when asked to. It computes nothing, so that what is measured is what
-//! stands in front of it.
+//! port, TCP and unix sockets, keeps to a time plan, and fails when asked to. It computes nothing,
+//! so that what is measured is what stands in front of it.
 
 mod answer;
 mod connection;

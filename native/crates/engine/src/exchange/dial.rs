@@ -1,6 +1,7 @@
 //! A connection for an attempt: opened, agreed upon, or not had.
 //!
-//! **Invariant:** everybody who waits for a dial hears of its outcome once, unless it went elsewhere.
+//! **Invariant:** everybody who waits for a dial hears of its outcome once, unless it went
+//! elsewhere.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Connections that nobody uses: taken for an attempt, and closed to make way for others.
 //!
-//! **Invariants:** an idle connection serves only the endpoint that it was dialled for, at an address
-//! that its name still has. A request never waits for a connection: permits are within
+//! **Invariants:** an idle connection serves only the endpoint that it was dialled for, at an
+//! address that its name still has. A request never waits for a connection: permits are within
 //! `connections_max`, so when that many are open some are idle, in another worker, and one of them
 //! is closed; for the time that takes there may be one more.
 

@@ -34,7 +34,8 @@ impl fmt::Debug for Client {
     }
 }
 
-/// All of a configuration, by plan. What is offered by ALPN is the dial's to say: the keys have none.
+/// All of a configuration, by plan. What is offered by ALPN is the dial's to say: the keys have
+/// none.
 pub(crate) type Clients = HashMap<ClientTlsPlan, Arc<Client>>;
 
 impl Client {

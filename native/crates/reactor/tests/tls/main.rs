@@ -86,7 +86,7 @@ fn tickets() -> Arc<Tickets> {
 #[test]
 fn plaintext_follows_the_handshake() {
     let authority = Authority::new("issuer");
-    let plan = server(&[&authority.issue(&["api.example"])], json!({}));
+    let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let (host, seen) = witness(keyring(&plan, &tickets()));
     let mut config = authority.client();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -113,7 +113,7 @@ fn plaintext_follows_the_handshake() {
 #[test]
 fn bytes_of_any_size_come_back() {
     let authority = Authority::new("issuer");
-    let plan = server(&[&authority.issue(&["api.example"])], json!({}));
+    let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let options = secured_by(keyring(&plan, &tickets()));
     let host = launch(options, &[tcp()], |_| Echo::bounded());
     let config = Arc::new(authority.client());
@@ -129,7 +129,7 @@ fn bytes_of_any_size_come_back() {
 #[test]
 fn back_pressure_holds() {
     let authority = Authority::new("issuer");
-    let plan = server(&[&authority.issue(&["api.example"])], json!({}));
+    let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let options = secured_by(keyring(&plan, &tickets()));
     let host = launch(options, &[tcp()], |_| Echo::bounded());
     let config = Arc::new(authority.client());
@@ -159,7 +159,7 @@ fn a_name_chooses_its_certificate() {
     let authority = Authority::new("issuer");
     let exact = authority.issue(&["api.example"]);
     let wild = authority.issue(&["*.pool.example"]);
-    let plan = server(&[&exact, &wild], json!({}));
+    let plan = server(&[&exact, &wild], &json!({}));
     let (host, _seen) = witness(keyring(&plan, &tickets()));
     let config = Arc::new(authority.client());
     for name in ["api.example", "API.example", "a.pool.example"] {
@@ -177,7 +177,7 @@ fn a_name_chooses_its_certificate() {
 #[test]
 fn sessions_resume_on_any_worker_and_in_a_successor() {
     let authority = Authority::new("issuer");
-    let plan = server(&[&authority.issue(&["api.example"])], json!({}));
+    let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let keys = tickets();
     for versions in [rustls::ALL_VERSIONS, &[&rustls::version::TLS12][..]] {
         let make = |keys: &Arc<Tickets>| {
@@ -230,7 +230,7 @@ fn a_session_without_a_certificate_is_none_where_one_is_wanted() {
     let authority = Authority::new("issuer");
     let own = authority.issue(&["api.example"]);
     let keys = tickets();
-    let open = keyring(&server(&[&own], json!({})), &keys);
+    let open = keyring(&server(&[&own], &json!({})), &keys);
     let (host, _seen) = witness(open);
     let config = Arc::new(authority.client());
     let mut client = secure(port(&host), &config, "api.example").unwrap();
@@ -296,7 +296,7 @@ fn a_client_certificate_names_the_principal() {
 #[test]
 fn an_end_without_goodbye_is_a_truncation() {
     let authority = Authority::new("issuer");
-    let plan = server(&[&authority.issue(&["api.example"])], json!({}));
+    let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let (host, seen) = witness(keyring(&plan, &tickets()));
     let config = Arc::new(authority.client());
     let mut client = secure(port(&host), &config, "api.example").unwrap();
@@ -322,9 +322,10 @@ impl Behaviour for Ender {
 #[test]
 fn a_last_answer_is_whole_and_a_cut_one_is_not() {
     let authority = Authority::new("issuer");
-    let plan = server(&[&authority.issue(&["api.example"])], json!({}));
+    let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let config = Arc::new(authority.client());
-    let ends: [(fn(Vec<u8>) -> How, bool); 3] = [
+    type End = fn(Vec<u8>) -> How;
+    let ends: [(End, bool); 3] = [
         (How::Flush, true),
         (|_| How::Now, false),
         (|_| How::Reset, false),
@@ -344,7 +345,7 @@ fn a_last_answer_is_whole_and_a_cut_one_is_not() {
 #[test]
 fn what_is_no_tls_is_told_so() {
     let authority = Authority::new("issuer");
-    let plan = server(&[&authority.issue(&["api.example"])], json!({}));
+    let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let (host, seen) = witness(keyring(&plan, &tickets()));
     let mut client = connect(port(&host));
     client
@@ -375,7 +376,7 @@ fn what_is_no_tls_is_told_so() {
 #[test]
 fn a_proxy_header_comes_before_tls() {
     let authority = Authority::new("issuer");
-    let plan = server(&[&authority.issue(&["api.example"])], json!({}));
+    let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let (host, seen) = witness(keyring_of(&plan, None, true, &tickets()));
     let header = b"PROXY TCP4 203.0.113.7 10.0.0.1 4711 443\r\n";
     let config = Arc::new(authority.client());
@@ -404,7 +405,7 @@ fn a_reload_under_handshakes_fails_none() {
     let authority = Authority::new("issuer");
     let keys = tickets();
     let first = authority.issue(&["api.example", "generation-0.example"]);
-    let plan = server(&[&first], json!({}));
+    let plan = server(&[&first], &json!({}));
     let options = Options {
         tls: keyring(&plan, &keys),
         ..workers(2)
@@ -496,7 +497,7 @@ fn certificates_are_known_by_name_and_end() {
     let one = authority.issue_with(&["api.example"], |params| {
         params.not_after = rcgen::date_time_ymd(2077, 3, 1);
     });
-    let views = keyring(&server(&[&one], json!({})), &tickets()).certificates();
+    let views = keyring(&server(&[&one], &json!({})), &tickets()).certificates();
     assert_eq!(views.len(), 1);
     assert_eq!(views[0].name, "api.example");
     assert_eq!(views[0].expires_s, 3_381_782_400);

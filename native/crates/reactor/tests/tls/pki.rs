@@ -109,7 +109,7 @@ impl Drop for Authority {
 }
 
 /// The TLS part of a listener's plan.
-pub fn server(certificates: &[&Issued], more: Value) -> Value {
+pub fn server(certificates: &[&Issued], more: &Value) -> Value {
     let pairs: Vec<Value> = certificates
         .iter()
         .map(|c| json!({"cert": c.cert, "key": c.key}))

@@ -63,7 +63,7 @@ impl Rig {
         let (orders, taken) = channel();
         let taken = std::sync::Mutex::new(Some(taken));
         // The keyring's listener is not used.
-        let listener = server(&[&authority.issue(&["unused.example"])], json!({}));
+        let listener = server(&[&authority.issue(&["unused.example"])], &json!({}));
         let keys = Arc::new(reactor::tls::Tickets::new());
         let options = Options {
             tls: keyring_of(&listener, Some(tls), false, &keys),
