@@ -97,6 +97,10 @@ impl H2Probe {
         end.connection.consumed(stream, credit, &mut end.output);
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "PyO3 hands arguments over by value"
+    )]
     #[pyo3(signature = (stream, status, fields, *, end))]
     fn respond(&self, stream: u32, status: u16, fields: Pairs<'_>, end: bool) {
         let mut held = lock(&self.end);
@@ -231,6 +235,10 @@ impl Hpack {
         lock(&self.tables).encoder.resize(peer_max_bytes);
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "PyO3 hands arguments over by value"
+    )]
     fn encode<'py>(&self, py: Python<'py>, fields: Pairs<'py>) -> PyResult<Bound<'py, PyBytes>> {
         guarded(|| {
             let mut out = Vec::new();

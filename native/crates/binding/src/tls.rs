@@ -14,11 +14,19 @@ fn found(remarks: Vec<Remark>) -> Found {
     remarks.map(|r| (r.part, r.why, r.fatal)).collect()
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands arguments over by value"
+)]
 #[pyfunction]
 pub(crate) fn check_certificate(cert: PathBuf, key: PathBuf) -> PyResult<Found> {
     guarded(|| Ok(found(tls::check_pair(&cert, &key))))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands arguments over by value"
+)]
 #[pyfunction]
 pub(crate) fn check_bundle(ca: PathBuf) -> PyResult<Found> {
     guarded(|| Ok(found(tls::check_bundle(&ca))))
