@@ -100,7 +100,8 @@ fn shake(arguments: &[String], resumed: bool) {
     }
     let spent = cpu_s(pid) - before;
     println!(
-        "{count} connections, full {} resumed {}: {:.1} us CPU each, {:.0} per CPU second, {:.0} per second",
+        "{count} connections, full {} resumed {}: {:.1} us CPU each, {:.0} per CPU second, \
+         {:.0} per second",
         kinds[0],
         kinds[1],
         spent / f64::from(count) * 1e6,

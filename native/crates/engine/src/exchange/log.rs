@@ -108,13 +108,7 @@ impl Record {
             let _ = write!(out, ",\"{name}\":");
             json_string(out, value);
         }
-        if let Some(version) = self.tls {
-            let _ = write!(out, ",\"tls\":\"{}\"", version.as_str());
-        }
-        if let Some(principal) = &self.principal {
-            out.extend_from_slice(b",\"principal\":");
-            json_string(out, principal.as_bytes());
-        }
+        self.write_security(out);
         if let Some(model) = &self.model {
             out.extend_from_slice(b",\"model\":");
             json_string(out, model.as_bytes());
@@ -149,6 +143,18 @@ impl Record {
         self.write_amounts(out);
         self.write_fields(out);
         out.extend_from_slice(b"}\n");
+    }
+
+    fn write_security(&self, out: &mut Vec<u8>) {
+        use std::io::Write;
+        if let Some(version) = self.tls {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, ",\"tls\":\"{}\"", version.as_str());
+        }
+        if let Some(principal) = &self.principal {
+            out.extend_from_slice(b",\"principal\":");
+            json_string(out, principal.as_bytes());
+        }
     }
 
     fn write_amounts(&self, out: &mut Vec<u8>) {
