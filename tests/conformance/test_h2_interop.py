@@ -10,7 +10,7 @@ import re
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from harness.address import free_port
 from harness.askers import CURL, GO, HTTPX, NODE, PEER_MJS, Asker, Outcome, Wish, ramp_digest
 from harness.background import Background, in_background
 from harness.engine import SimEngine
+from harness.pki import Authority, Issued
 from harness.programs import Server, built, no_go, no_program
 from harness.proxy import RunningProxy, pool, running_proxy
 
@@ -29,17 +30,64 @@ GAP_MS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A client, a proxy, and how it is reached."""
+class Row:
+    """Who speaks with whom."""
 
     asker: Asker
+    server: str
+    """What `server` starts; `proxy` has another proxy before it."""
+    tls: bool = False
+    """Between the client and the proxy; a server's name says whether it wants TLS."""
+
+    @property
+    def name(self) -> str:
+        """For the reader."""
+        return f"{self.asker.name}{' over TLS' if self.tls else ''} to {self.server}"
+
+    @property
+    def missing(self) -> str | None:
+        """Why it cannot run here."""
+        programs = [no_go()]
+        programs += [no_program("node")] if "node" in self.name else []
+        programs += [no_program("curl")] if self.asker is CURL else []
+        return next(filter(None, programs), None)
+
+
+ROWS = [
+    *(Row(asker, "go", tls) for asker in (GO, NODE, CURL, HTTPX) for tls in (False, True)),
+    *(Row(GO, name) for name in ("go-http1", "go-tls", "node", "node-tls", "proxy")),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A running proxy, and how it is reached."""
+
     proxy: RunningProxy
     background: Background
-    upstream_version: str
+    base: str
+    authority: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A client, and the proxy with a server behind it."""
+
+    row: Row
+    stage: Stage
+
+    @property
+    def asker(self) -> Asker:
+        """The client."""
+        return self.row.asker
+
+    def try_to(self, *wishes: Wish) -> list[list[Outcome]]:
+        """All wishes, whatever becomes of them."""
+        return self.asker.ask(self.stage.base, wishes, self.stage.authority)
 
     def ask(self, *wishes: Wish) -> list[list[Outcome]]:
         """All wishes, none of which may fail."""
-        rows = self.asker.ask(self.proxy.url, wishes, None)
+        rows = self.try_to(*wishes)
         for wish, row in zip(wishes, rows, strict=True):
             assert len(row) == wish.count
             for said in row:
@@ -52,69 +100,73 @@ class Pair:
         return self.ask(wish)[0][0]
 
 
-def server(name: str) -> Server:
+def server(name: str, own: Issued) -> Server:
     """A server by name."""
+    program = [str(built("./peer")), "serve"]
     match name:
         case "go-http1":
-            return Server(str(built("./peer")), "serve", "-http1")
-        case "go" | "proxy":
-            return Server(str(built("./peer")), "serve", scheme="h2c")
-        case _:
+            return Server(*program, "-http1")
+        case "go-tls":
+            keys = [f"-certificate={own.cert}", f"-key={own.key}"]
+            return Server(*program, *keys, scheme="https")
+        case "node":
             return Server("node", str(PEER_MJS), "serve", scheme="h2c")
+        case "node-tls":
+            keys = [str(own.cert), str(own.key)]
+            return Server("node", str(PEER_MJS), "serve", *keys, scheme="https")
+        case _:
+            return Server(*program, scheme="h2c")
 
 
 @contextlib.contextmanager
-def fronted(name: str) -> Iterator[tuple[Background, RunningProxy]]:
-    """A proxy in front of a server; for `proxy`, with another proxy between them."""
-    with server(name) as upstream:
+def staged(row: Row, authority: Authority) -> Iterator[Stage]:
+    """A server, and a proxy in front of it."""
+    own = authority.issue("127.0.0.1")
+    with server(row.server, own) as upstream:
 
         @contextlib.asynccontextmanager
         async def stage() -> AsyncIterator[RunningProxy]:
             async with contextlib.AsyncExitStack() as held:
                 url = upstream.url
-                if name == "proxy":
+                if row.server == "proxy":
                     inner = await held.enter_async_context(running_proxy(pool(url)))
                     url = f"h2c://{inner.address}"
-                proxy = await held.enter_async_context(running_proxy(pool(url)))
+                trust = {"tls": {"ca": str(authority.bundle)}} if "tls" in row.server else {}
+                settings = pool(url, **trust)
+                if row.tls:
+                    settings["listen"] = {"tls": {"certificates": [own.pair]}}
+                proxy = await held.enter_async_context(running_proxy(settings))
                 yield proxy
                 await proxy.quiet()
 
         with in_background(stage) as (background, proxy):
-            yield background, proxy
+            if row.tls:
+                yield Stage(proxy, background, f"https://{proxy.address}", authority.bundle)
+            else:
+                yield Stage(proxy, background, proxy.url, None)
 
 
 @pytest.fixture(scope="module")
-def proxies() -> Iterator[dict[str, tuple[Background, RunningProxy]]]:
-    """One proxy for each server, started when it is first asked for."""
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Row, Stage]]:
+    """One proxy for each server and each way to reach it, started when it is first asked for."""
+    authority = Authority(tmp_path_factory.mktemp("pki"))
     with contextlib.ExitStack() as held:
 
-        class Started(dict[str, tuple[Background, RunningProxy]]):
-            def __missing__(self, name: str) -> tuple[Background, RunningProxy]:
-                self[name] = held.enter_context(fronted(name))
-                return self[name]
+        class Started(dict[Row, Stage]):
+            def __missing__(self, row: Row) -> Stage:
+                self[row] = held.enter_context(staged(row, authority))
+                return self[row]
 
         yield Started()
 
 
-PAIRS: list[tuple[Asker, str]] = [
-    (GO, "go"), (NODE, "go"), (CURL, "go"), (HTTPX, "go"), (GO, "node"), (GO, "go-http1"),
-    (GO, "proxy"),
-]  # fmt: skip
-
-
-@pytest.fixture(params=PAIRS, ids=[f"{asker.name} to {name}" for asker, name in PAIRS])
-def pair(
-    request: pytest.FixtureRequest, proxies: dict[str, tuple[Background, RunningProxy]]
-) -> Pair:
+@pytest.fixture(params=ROWS, ids=[row.name for row in ROWS])
+def pair(request: pytest.FixtureRequest, stages: dict[Row, Stage]) -> Pair:
     """A client and a server, with the proxy between them."""
-    asker, name = request.param
-    programs = [no_go()]
-    programs += [no_program("node")] if "node" in (asker.name, name) else []
-    programs += [no_program("curl")] if asker is CURL else []
-    for missing in filter(None, programs):
-        pytest.skip(missing)
-    background, proxy = proxies[name]
-    return Pair(asker, proxy, background, "HTTP/1.1" if name == "go-http1" else "HTTP/2.0")
+    row: Row = request.param
+    if row.missing:
+        pytest.skip(row.missing)
+    return Pair(row, stages[replace(row, asker=GO)])
 
 
 def test_both_sides_speak_the_version_they_should(pair: Pair) -> None:
@@ -122,7 +174,7 @@ def test_both_sides_speak_the_version_they_should(pair: Pair) -> None:
     said = pair.one(Wish("/info?a=b%2Fc&d", fields={"x-team": "red", "te": "trailers"}))
     assert said.status == 200
     seen = json.loads(said.text)
-    assert seen["version"] == pair.upstream_version
+    assert seen["version"] == ("HTTP/1.1" if pair.row.server == "go-http1" else "HTTP/2.0")
     assert (seen["method"], seen["target"]) == ("GET", "/info?a=b%2Fc&d")
     assert seen["authority"]
     fields = {name.lower(): value for name, value in seen["fields"].items()}
@@ -187,8 +239,8 @@ def test_trailers(pair: Pair) -> None:
 def test_a_client_that_leaves_is_gone_upstream(pair: Pair) -> None:
     """The server sees its stream cancelled; streams beside it go on."""
     before = json.loads(pair.one(Wish("/held")).text)
-    pair.asker.ask(pair.proxy.url, [Wish("/hold", cancel_after=5, count=3)], None)
-    pair.background.run(pair.proxy.quiet())
+    pair.try_to(Wish("/hold", cancel_after=5, count=3))
+    pair.stage.background.run(pair.stage.proxy.quiet())
     until = time.monotonic() + 2
     while True:
         after = json.loads(pair.one(Wish("/held")).text)
@@ -200,7 +252,7 @@ def test_a_client_that_leaves_is_gone_upstream(pair: Pair) -> None:
 def test_an_answer_that_comes_early(pair: Pair) -> None:
     """413 to a body that nobody reads."""
     if not pair.asker.takes_early_answers:
-        pytest.skip("this client calls the reset behind an early answer an error, from any server")
+        pytest.skip("this client stumbles over the reset behind an early answer, from any server")
     assert pair.one(Wish("/early", method="POST", body=2 * MIB)).status == 413
 
 

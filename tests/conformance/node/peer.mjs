@@ -136,8 +136,6 @@ function exchange(session, one) {
         }
       });
     });
-    // An answer that is whole is the end, also when the server did not want all of the request.
-    stream.on('end', () => { if (!stream.writableFinished) stream.destroy(); });
     stream.on('close', () => {
       said.sha256 = sum.digest('hex');
       said.spread_ms = Math.round(last - first);
