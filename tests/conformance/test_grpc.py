@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent import futures
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -15,6 +17,7 @@ import pytest
 
 from harness.address import free_port
 from harness.background import Background, in_background
+from harness.pki import Authority
 from harness.proxy import RunningProxy, pool, running_proxy
 
 pytestmark = pytest.mark.timeout(120)
@@ -95,11 +98,14 @@ class Echo:
 class Calls:
     """A client of the service."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, authority: Path | None = None) -> None:
         """A channel of its own, not shared with another of the same address."""
-        self.channel = grpc.insecure_channel(
-            address, [*BIG, ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-        )
+        options = [*BIG, ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+        if authority is None:
+            self.channel = grpc.insecure_channel(address, options)
+        else:
+            trust = grpc.ssl_channel_credentials(authority.read_bytes())
+            self.channel = grpc.secure_channel(address, trust, options)
         name = f"/{SERVICE}/{{}}".format
         self.unary = self.channel.unary_unary(name("Unary"))
         self.collect = self.channel.stream_unary(name("Collect"))
@@ -111,42 +117,61 @@ class Calls:
         self.missing = self.channel.unary_unary(name("Missing"))
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[Background, RunningProxy, Echo]]:
+@dataclass(frozen=True, slots=True)
+class Served:
     """One server and one proxy for all tests."""
+
+    background: Background
+    proxy: RunningProxy
+    echo: Echo
+    authority: Path | None
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["cleartext", "TLS"])
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """Cleartext on both sides, then TLS on both."""
     echo = Echo()
     server = grpc.server(futures.ThreadPoolExecutor(64), options=BIG)
     server.add_generic_rpc_handlers((echo.handlers(),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    authority = Authority(tmp_path_factory.mktemp("pki")) if request.param else None
+    if authority is None:
+        settings = pool(f"h2c://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+    else:
+        own = authority.issue("127.0.0.1")
+        keys = grpc.ssl_server_credentials([(own.key.read_bytes(), own.cert.read_bytes())])
+        port = server.add_secure_port("127.0.0.1:0", keys)
+        settings = pool(f"https://127.0.0.1:{port}", tls={"ca": str(authority.bundle)})
+        settings["listen"] = {"tls": {"certificates": [own.pair]}}
 
     @contextlib.asynccontextmanager
     async def stage() -> AsyncIterator[RunningProxy]:
-        async with running_proxy(pool(f"h2c://127.0.0.1:{port}")) as proxy:
+        async with running_proxy(settings) as proxy:
             yield proxy
             await proxy.quiet()
 
     with in_background(stage) as (background, proxy):
         server.start()
-        yield background, proxy, echo
+        yield Served(background, proxy, echo, authority.bundle if authority else None)
     server.stop(0).wait(WAIT_S)
 
 
 @pytest.fixture
-def calls(served: tuple[Background, RunningProxy, Echo]) -> Iterator[Calls]:
+def calls(served: Served) -> Iterator[Calls]:
     """A channel through the proxy; at the end no permit is out."""
-    background, proxy, echo = served
-    for event in (echo.cancelled, echo.held):
+    for event in (served.echo.cancelled, served.echo.held):
         event.clear()
-    client = Calls(proxy.address)
+    client = Calls(served.proxy.address, served.authority)
     yield client
     client.channel.close()
-    background.run(proxy.quiet())
+    served.background.run(served.proxy.quiet())
 
 
 @pytest.fixture
-def echo(served: tuple[Background, RunningProxy, Echo]) -> Echo:
+def echo(served: Served) -> Echo:
     """What the server saw."""
-    return served[2]
+    return served.echo
 
 
 def test_unary_with_metadata(calls: Calls) -> None:

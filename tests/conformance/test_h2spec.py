@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from harness import h2spec
 from harness.background import in_background
 from harness.engine import SimEngine
+from harness.pki import Authority, Issued
 from harness.programs import no_go
 from harness.proxy import RunningProxy, pool, running_proxy
 
@@ -23,24 +25,34 @@ Actual: Timeout</error></testcase>
 </testsuite></testsuites>"""
 
 
-@contextlib.asynccontextmanager
-async def stage() -> AsyncIterator[RunningProxy]:
-    """A proxy in front of a simulated engine."""
-    with SimEngine() as engine:
-        async with running_proxy(pool(engine.url)) as proxy:
-            yield proxy
-            await proxy.quiet()
+def staged(own: Issued | None) -> contextlib.AbstractAsyncContextManager[RunningProxy]:
+    """A proxy in front of a simulated engine, with TLS if there is a certificate."""
+
+    @contextlib.asynccontextmanager
+    async def stage() -> AsyncIterator[RunningProxy]:
+        with SimEngine() as engine:
+            settings = pool(engine.url)
+            if own is not None:
+                settings["listen"] = {"tls": {"certificates": [own.pair]}}
+            async with running_proxy(settings) as proxy:
+                yield proxy
+                await proxy.quiet()
+
+    return stage()
 
 
-def test_every_case() -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["cleartext", "TLS"])
+def test_every_case(tmp_path: Path, *, tls: bool) -> None:
     """All pass; none is skipped for want of a body, and none is missing."""
     if missing := no_go():
         pytest.skip(missing)
-    with in_background(stage) as (_background, proxy):
-        cases = h2spec.run(proxy.address, "/v1/models")
+    own = Authority(tmp_path).issue("127.0.0.1") if tls else None
+    with in_background(lambda: staged(own)) as (_background, proxy):
+        cases = h2spec.run(proxy.address, "/v1/models", tls=tls)
     assert len(cases) == h2spec.CASES
     bad = [case for case in cases if case.verdict != "passed"]
-    assert {case.name for case in bad} == set(h2spec.ON_A_SHARED_PORT), h2spec.table(bad)
+    listed = set() if tls else set(h2spec.ON_A_SHARED_PORT)
+    assert {case.name for case in bad} == listed, h2spec.table(bad)
 
 
 async def test_no_preface_at_all() -> None:
