@@ -357,6 +357,9 @@ impl Engine {
     /// A client connection's timer fired.
     pub(crate) fn h2_client_timer(&mut self, id: ConnId) {
         let now_ns = self.now.mono_ns;
+        if let Err(closing) = self.h2_sweep(id) {
+            return self.h2_client_broken(id, &closing);
+        }
         let Some(conn) = self.conns.get(id) else {
             return;
         };
@@ -368,13 +371,6 @@ impl Engine {
             .is_some_and(|at| now_ns >= at + limits::H2_WINDING_NS);
         if now_ns < due_ns {
             return self.arm_client(id);
-        }
-        let swept = self.h2_writer(id).map(|(h2, out)| {
-            h2.wire.begin(now_ns);
-            h2.wire.sweep(out)
-        });
-        if let Some(Err(closing)) = swept {
-            return self.h2_client_broken(id, &closing);
         }
         if wound {
             self.h2_wound_up(id);

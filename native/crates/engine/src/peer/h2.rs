@@ -7,7 +7,7 @@ use crate::buffer::{Queue, Spares};
 use crate::conn::{Conn, Side};
 use crate::engine::Engine;
 use crate::ids::{ConnId, ExchangeId};
-use wire::h2::{Config, Connection, Role};
+use wire::h2::{Closing, Config, Connection, Role};
 
 /// One end of an HTTP/2 connection.
 #[derive(Debug)]
@@ -161,6 +161,22 @@ impl Engine {
         }
         self.mark(id);
         true
+    }
+
+    /// Gives up what takes too long, whatever else its peer says meanwhile: called whenever the
+    /// connection's timer fires, which is every `PING_SILENCE_NS` at least while there are streams.
+    pub(crate) fn h2_sweep(&mut self, id: ConnId) -> Result<(), Closing> {
+        let h2 = self.conns.get(id).and_then(Conn::h2_ref);
+        let busy = |h2: &H2| h2.wire.streams() > 0 || h2.wire.head_since_ns().is_some();
+        if !h2.is_some_and(busy) {
+            return Ok(());
+        }
+        let swept = match self.h2_writer(id) {
+            Some((h2, out)) => h2.wire.sweep(out),
+            None => Ok(()),
+        };
+        self.h2_later(id);
+        swept
     }
 
     /// When a connection with live streams must be looked at again.

@@ -5,7 +5,7 @@
 
 use super::H2;
 use super::h2::of_tag;
-use crate::conn::{Conn, Speaks, UpstreamState};
+use crate::conn::{Conn, Speaks, Upstream, UpstreamState};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
 use crate::exchange::{Exchange, Phase, Step};
@@ -297,18 +297,29 @@ impl Engine {
         let due_ns = if h2.wire.streams() > 0 {
             Self::h2_probe_due_ns(h2)
         } else {
-            let idle_ns = self.locals.local(upstream.local).pool.idle_ns;
-            h2.idle_since_ns + idle_ns.max(limits::H2_UPSTREAM_IDLE_NS)
+            h2.idle_since_ns + self.h2_upstream_idle_ns(upstream)
         };
         if let Some(conn) = self.conns.get_mut(id) {
             self.timers.arm(&mut conn.timer, TimerKey::Conn(id), due_ns);
         }
     }
 
+    /// How long an upstream connection is kept without a stream.
+    fn h2_upstream_idle_ns(&self, upstream: &Upstream) -> u64 {
+        let idle_ns = self.locals.local(upstream.local).pool.idle_ns;
+        idle_ns.max(limits::H2_UPSTREAM_IDLE_NS)
+    }
+
     /// An upstream connection's timer fired: is it idle for too long, or too silent?
     pub(crate) fn h2_upstream_timer(&mut self, id: ConnId) {
         let now_ns = self.now.mono_ns;
-        let Some(h2) = self.conns.get(id).and_then(Conn::h2_ref) else {
+        if let Err(closing) = self.h2_sweep(id) {
+            return self.h2_upstream_broken(id, &closing);
+        }
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let (Some(h2), Some(upstream)) = (conn.h2_ref(), conn.upstream()) else {
             return;
         };
         if h2.wire.streams() > 0 {
@@ -317,7 +328,7 @@ impl Engine {
                 let failure = Failure::new(FailureKind::UpstreamReset, why);
                 return self.h2_upstream_cut(id, failure);
             }
-        } else if now_ns >= h2.idle_since_ns + limits::H2_UPSTREAM_IDLE_NS {
+        } else if now_ns >= h2.idle_since_ns + self.h2_upstream_idle_ns(upstream) {
             return self.h2_part(id);
         }
         self.h2_upstream_arm(id);

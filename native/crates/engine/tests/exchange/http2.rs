@@ -468,3 +468,49 @@ fn what_no_table_may_keep_stays_so_on_its_way_on() {
         assert_eq!(upstream.secrets(), ["x-session"], "on stream {id}");
     }
 }
+
+/// A PING of a peer that has something to say whatever else it does.
+const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+
+#[test]
+fn an_answer_that_nobody_takes_is_given_up_though_its_client_talks() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    client.reads = false;
+    let id = client.ask(&mut t, CHAT, ASK);
+    let upstream = t.upstream();
+    t.send(upstream, ok(&"x".repeat(100_000)));
+    assert_eq!(t.record().status, 200);
+    let mut said = client.hear(&mut t);
+    for _ in 0..10 {
+        t.after_ms(10_000);
+        client.raw(&mut t, PING);
+        said.extend(client.hear(&mut t));
+    }
+    let cancel = Said::Reset(id, ErrorCode::Cancel as u32);
+    assert_eq!(said.last(), Some(&cancel));
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn a_request_that_nobody_takes_is_given_up_though_it_was_answered() {
+    let mut t = Bench::new(h2c);
+    let client = t.client();
+    let body = format!(r#"{{"model":"llama-3","pad":"{}"}}"#, "x".repeat(100_000));
+    t.send(client, crate::bench::post("/v1/files", "", &body));
+    let mut upstream = Peer::upstream(&mut t);
+    upstream.reads = false;
+    let (id, ..) = head_of(&upstream.hear(&mut t));
+    upstream.answer(id, 204, &[], true);
+    upstream.flush(&mut t);
+    assert_eq!(status(&t.got(client)), 204);
+    let mut said = upstream.hear(&mut t);
+    for _ in 0..10 {
+        t.after_ms(10_000);
+        upstream.raw(&mut t, PING);
+        said.extend(upstream.hear(&mut t));
+    }
+    let cancel = Said::Reset(id, ErrorCode::Cancel as u32);
+    assert_eq!(said.last(), Some(&cancel));
+    assert!(t.is_quiet());
+}
