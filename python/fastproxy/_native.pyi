@@ -88,6 +88,13 @@ class Core:
 
     def asks(self) -> list[Ask]: ...
     def answer(self, ask: Ask, status: int, fields: list[tuple[str, str]], body: bytes) -> None: ...
+    def resolve(self, host: str, addresses: list[str]) -> None:
+        """Tell what looking `host` up came to: IP addresses, best first; none keeps what is known.
+
+        Raises:
+            ValueError: one is no IP address.
+        """
+
     def ready(self, *, ready: bool) -> None:
         """What `/readyz` says."""
 

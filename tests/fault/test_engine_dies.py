@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 
-import pytest
-
 from harness.address import free_port
 from harness.client import CHAT, JSON, chat
 from harness.http import TruncatedError, request
 from harness.leaks import descriptors, settles_to
-from harness.proxy import RunningProxy, eventually_async, pool, running_proxy
+from harness.proxy import RunningProxy, eventually, eventually_async, pool, running_proxy
 from harness.upstream import Peer, ScriptedUpstream
 
 ASK = request("POST", CHAT, JSON, chat(stream=True, max_tokens=400))
@@ -136,9 +134,14 @@ async def test_one_of_several_engines_fails() -> None:
                 await engine.wait()
 
 
-async def test_a_name_that_does_not_resolve(tmp_path: object) -> None:
-    """No answer from DNS is a clear message at start, not a hang."""
-    with pytest.raises(AssertionError, match="nowhere") as caught:
-        async with running_proxy(pool("http://nowhere.invalid:8000")):
-            pass
-    assert "Traceback" not in str(caught.value)
+async def test_a_name_that_does_not_resolve() -> None:
+    """No answer from DNS is a clear message at start and in the log, not an end and not a hang."""
+    async with running_proxy(pool("http://nowhere.invalid:8000")) as proxy:
+        answer = await proxy.ask("POST", CHAT, JSON, chat())
+        assert answer.status == 502
+        assert b"nowhere.invalid cannot be resolved" in proxy.output
+        assert b"Traceback" not in proxy.output
+        await eventually(proxy.log, 5, "a record")
+        (record,) = proxy.log()
+        assert record["flag"] == "CR"
+        assert "could not be resolved" in record["detail"]

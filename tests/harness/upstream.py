@@ -106,8 +106,15 @@ class Peer:
 class ScriptedUpstream:
     """A listening engine; each connection runs the script once, from its first byte."""
 
-    def __init__(self, script: Script | None = None, *, path: Path | None = None) -> None:
-        """Listen on a unix socket when `path` is given, else on 127.0.0.1."""
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        path: Path | None = None,
+        at: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
+        """Listen on a unix socket when `path` is given, else on an IPv4 address and port."""
+        self.at = at
         self.script = script or always(answer(b"{}"))
         self.path = path
         self.peers: list[Peer] = []
@@ -133,9 +140,9 @@ class ScriptedUpstream:
             self._server = await asyncio.start_unix_server(self._serve, self.path, limit=2**20)
             self.url = self.address = f"unix:{self.path}"
         else:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
+            self._server = await asyncio.start_server(self._serve, *self.at, limit=2**20)
             port = self._server.sockets[0].getsockname()[1]
-            self.address = f"127.0.0.1:{port}"
+            self.address = f"{self.at[0]}:{port}"
             self.url = f"http://{self.address}"
         return self
 

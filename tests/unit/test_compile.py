@@ -8,7 +8,7 @@ import pytest
 
 from fastproxy._native import Core, PlanError
 from fastproxy.config.address import system_resolve
-from fastproxy.config.compile import compile_plan, held_bytes_max
+from fastproxy.config.compile import compile_plan, held_bytes_max, host_names
 from fastproxy.config.load import load, load_text, of_upstreams
 from fastproxy.config.model import Config, Endpoint, Limits, Pool
 from fastproxy.config.units import AutoSize, Size
@@ -113,7 +113,9 @@ def test_every_key_of_a_pool() -> None:
     assert a["endpoints"] == [
         {
             "name": "http://engine.example:8000/base/",
-            "address": {"tcp": "192.0.2.7:8000"},
+            "address": {
+                "name": {"host": "engine.example", "port": 8000, "addresses": ["192.0.2.7"]}
+            },
             "authority": "engine.example:8000",
             "path_prefix": "/base",
             "weight": 1,
@@ -256,19 +258,44 @@ def test_real_names() -> None:
     assert findings == []
 
 
-def test_a_name_with_several_addresses_says_which_is_used(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """One endpoint is one engine; loopback's second family is nothing to speak of."""
-    config = of_upstreams(["http://many.example:1"], listen="127.0.0.1:0")
-    addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
-    plan, findings = compile_plan(config, lambda _: addresses)
+def test_names_of_endpoints_keep_all_addresses() -> None:
+    """Names and not addresses go to the native side, with what is known of them."""
+    config = of_upstreams(["http://Many.example:1", "http://10.0.0.1:2"], listen="127.0.0.1:0")
+    addresses = ["192.0.2.1", "2001:db8::1"]
+    assert host_names(config) == {"many.example"}
+    for plan, findings in (
+        compile_plan(config, lambda _: addresses),
+        compile_plan(config, _never, {"many.example": addresses}),
+    ):
+        assert findings == []
+        named, literal = orjson.loads(plan)["pools"][0]["endpoints"]
+        assert named["address"] == {
+            "name": {"host": "many.example", "port": 1, "addresses": addresses}
+        }
+        assert named["authority"] == "Many.example:1"
+        assert literal["address"] == {"tcp": "10.0.0.1:2"}
+
+
+def test_a_name_may_have_no_address_yet() -> None:
+    """Where it is looked up later, that is no mistake."""
+    config = of_upstreams(["http://later.example:1"], listen="127.0.0.1:0")
+    plan, findings = compile_plan(config, _never, {})
     assert findings == []
-    assert orjson.loads(plan)["pools"][0]["endpoints"][0]["address"] == {"tcp": "192.0.2.1:1"}
+    address = orjson.loads(plan)["pools"][0]["endpoints"][0]["address"]
+    assert address["name"]["addresses"] == []
+
+
+def test_a_listener_takes_the_first_address(caplog: pytest.LogCaptureFixture) -> None:
+    """And says which it does not take; loopback's second family is nothing to speak of."""
+    config = of_upstreams(["http://10.0.0.1:1"], listen="here.example:0")
+    plan, _ = compile_plan(config, lambda _: ["192.0.2.1", "192.0.2.2"])
+    assert orjson.loads(plan)["listeners"][0]["address"] == {"tcp": "192.0.2.1:0"}
     (record,) = caplog.records
-    assert record.getMessage().startswith(
-        "many.example has several addresses: 192.0.2.1 is used, not 192.0.2.2, 2001:db8::1;"
-    )
+    assert record.getMessage() == "here.example:0: listening on 192.0.2.1, not on 192.0.2.2"
     caplog.clear()
     compile_plan(config, lambda _: ["127.0.0.1", "::1"])
     assert not caplog.records
+
+
+def _never(name: str) -> list[str]:
+    pytest.fail(f"{name} was looked up")

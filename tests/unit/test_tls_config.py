@@ -63,7 +63,7 @@ def test_the_plan(folder: Path) -> None:
         "alpn": ["h2", "http/1.1"],
     }
     one, two, three = plan["pools"][0]["endpoints"]
-    assert one["address"] == {"tcp": "192.0.2.7:443"}
+    assert one["address"]["name"]["addresses"] == ["192.0.2.7"]
     assert one["authority"] == "engine.example"
     assert one["tls"] == {
         "server_name": "inner.example",

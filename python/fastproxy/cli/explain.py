@@ -98,7 +98,8 @@ def _of_file(file: Path | None, question: bytes) -> bytes:
     from fastproxy.config.load import load  # noqa: PLC0415
 
     assert file is not None
-    core = Core(load(file).plan(), orjson.dumps({"workers": 0, "seed": 1}))
+    # No name has to be looked up to say where a request would go.
+    core = Core(load(file).plan(answers={}), orjson.dumps({"workers": 0, "seed": 1}))
     return core.explain(question)
 
 

@@ -1,18 +1,15 @@
 """Addresses and endpoint URLs: what is written, and where that is.
 
-**Invariant:** nothing here looks a name up but `resolve`.
+**Invariant:** nothing here looks a name up but `system_resolve`.
 """
 
 import ipaddress
-import logging
 import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-__all__ = ["Place", "Resolve", "parse_listen", "parse_url", "resolve", "system_resolve"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Place", "Resolve", "parse_listen", "parse_url", "system_resolve"]
 
 # Looks a name up: IP addresses as text. Raises OSError.
 Resolve = Callable[[str], list[str]]
@@ -114,30 +111,6 @@ def parse_url(text: str) -> Place:
     secure, http2 = scheme.lower() == "https", scheme.lower() == "h2c"
     place = Place(host=host, prefix=prefix, http2=http2, secure=secure)
     return replace(place, port=place.usual_port if port is None else port)
-
-
-def resolve(place: Place, look_up: Resolve) -> str | None:
-    """`IP:PORT` of a TCP place, None for a unix socket.
-
-    A name with several addresses means the first: one endpoint is one engine, and requests in
-    flight, telemetry and ejection are counted by endpoint. The log names those not used.
-
-    Raises:
-        OSError: the name has no address.
-    """
-    if place.unix:
-        return None
-    host = place.host
-    if not _is_ip(host):
-        addresses = look_up(place.host)
-        host = addresses[0]
-        ignored = [one for one in addresses[1:] if not ipaddress.ip_address(one).is_loopback]
-        if ignored:
-            logger.warning(
-                "%s has several addresses: %s is used, not %s; name each engine by itself",
-                place.host, host, ", ".join(ignored),
-            )  # fmt: skip
-    return f"[{host}]:{place.port}" if ":" in host else f"{host}:{place.port}"
 
 
 def system_resolve(name: str) -> list[str]:

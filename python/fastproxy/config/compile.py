@@ -3,7 +3,10 @@
 The only place where names are looked up and secrets are revealed.
 """
 
+import ipaddress
+import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -13,7 +16,6 @@ from fastproxy.config.address import (
     Resolve,
     parse_listen,
     parse_url,
-    resolve,
     system_resolve,
 )
 from fastproxy.config.document import Key
@@ -21,7 +23,9 @@ from fastproxy.config.model import Config, Headers, Listener, Pool, Route, Upstr
 from fastproxy.config.tls import upstream_tls
 from fastproxy.config.verify import Finding
 
-__all__ = ["compile_plan", "held_bytes_max"]
+__all__ = ["Answers", "compile_plan", "held_bytes_max", "host_names"]
+
+logger = logging.getLogger(__name__)
 
 _CLASSES = {"high": 0, "normal": 1, "low": 2}
 _HELD_BYTES_WITHOUT_LIMIT = 1024**3
@@ -30,17 +34,33 @@ _ADMIN_CONNECTIONS_MAX = 256
 _ALPN = {"auto": ("h2", "http/1.1"), "always": ("h2",), "never": ("http/1.1",)}
 
 Json = dict[str, object]
+# What names mean, as far as it is known; best first.
+Answers = Mapping[str, Sequence[str]]
 
 
-def compile_plan(config: Config, look_up: Resolve = system_resolve) -> tuple[bytes, list[Finding]]:
-    """The plan of `config`, with host names resolved by `look_up`.
+def compile_plan(
+    config: Config, look_up: Resolve = system_resolve, answers: Answers | None = None
+) -> tuple[bytes, list[Finding]]:
+    """The plan of `config`, with host names resolved.
+
+    Args:
+        config: what to compile.
+        look_up: looks up the names of listeners, and of endpoints without `answers`.
+        answers: what the names of endpoints mean; those that are not in it come later.
 
     Returns:
         The plan, and what keeps it from being used: names that have no address.
     """
-    compiler = _Compiler(look_up)
+    compiler = _Compiler(look_up, answers)
     plan = compiler.plan(config)
     return orjson.dumps(plan), compiler.findings
+
+
+def host_names(config: Config) -> frozenset[str]:
+    """Names of endpoints that have to be looked up."""
+    endpoints = (endpoint for pool in config.pools.values() for endpoint in pool.endpoints)
+    places = (parse_url(endpoint.url) for endpoint in endpoints)
+    return frozenset(place.host.lower() for place in places if not place.literal)
 
 
 def held_bytes_max(config: Config, root: Path = Path("/")) -> int:
@@ -69,10 +89,11 @@ def _text_of(path: Path) -> str:
 class _Compiler:
     """One compilation: what it looked up, and what had no address."""
 
-    def __init__(self, look_up: Resolve) -> None:
+    def __init__(self, look_up: Resolve, answers: Answers | None) -> None:
         self.look_up = look_up
+        self.answers = answers
         self.findings: list[Finding] = []
-        self.known: dict[str, str | None] = {}
+        self.known: dict[str, list[str]] = {}
 
     def plan(self, config: Config) -> Json:
         positions = {name: n for n, name in enumerate(config.pools)}
@@ -92,19 +113,45 @@ class _Compiler:
             "log_fields": [] if log is None else [name.lower() for name in log.headers],
         }
 
-    def address(self, place: Place, path: tuple[Key, ...], shown: str) -> Json:
-        if place.unix:
-            return {"unix": place.unix}
-        key = f"{place.host} {place.port}"
-        if key not in self.known:
+    def addresses(self, place: Place, path: tuple[Key, ...], shown: str) -> list[str]:
+        """What the host of a TCP place means; a finding when it means nothing."""
+        if place.literal:
+            return [place.host]
+        host = place.host.lower()
+        if host not in self.known:
+            why = "no address"
             try:
-                self.known[key] = resolve(place, self.look_up)
-            except (OSError, IndexError, UnicodeError) as error:
-                self.known[key] = None
-                why = getattr(error, "strerror", None) or "no address"
+                self.known[host] = self.look_up(host)
+            except (OSError, UnicodeError) as error:
+                self.known[host] = []
+                why = getattr(error, "strerror", None) or why
+            if not self.known[host]:
                 reason = f"the host name cannot be resolved: {why}"
                 self.findings.append(Finding(path, reason, f'"{shown}"'))
-        return {"tcp": self.known[key]}
+        return self.known[host]
+
+    def listen_on(self, place: Place, path: tuple[Key, ...], shown: str) -> Json:
+        """The address to bind: of a name, the first."""
+        if place.unix:
+            return {"unix": place.unix}
+        found = self.addresses(place, path, shown)
+        others = [one for one in found[1:] if not ipaddress.ip_address(one).is_loopback]
+        if others:
+            logger.warning("%s: listening on %s, not on %s", shown, found[0], ", ".join(others))
+        return {"tcp": _socket(found[0], place.port) if found else None}
+
+    def target(self, place: Place, path: tuple[Key, ...], shown: str) -> Json:
+        """Where an endpoint is: of a name, all addresses."""
+        if place.unix:
+            return {"unix": place.unix}
+        if place.literal:
+            return {"tcp": _socket(place.host, place.port)}
+        host = place.host.lower()
+        if self.answers is not None:
+            known = self.answers.get(host, ())
+        else:
+            known = self.addresses(place, path, shown)
+        return {"name": {"host": host, "port": place.port, "addresses": [*known]}}
 
     def listeners(self, config: Config) -> list[Json]:
         listeners = []
@@ -126,7 +173,7 @@ class _Compiler:
         cors = listener.cors
         return {
             "name": name,
-            "address": self.address(parse_listen(listener.address), path, listener.address),
+            "address": self.listen_on(parse_listen(listener.address), path, listener.address),
             "kind": "data",
             "trusted_peers": [peer for peer in listener.trusted_peers if peer != "unix"],
             "trust_unix": "unix" in listener.trusted_peers,
@@ -205,7 +252,7 @@ class _Compiler:
             endpoints.append(
                 {
                     "name": endpoint.url,
-                    "address": self.address(place, path, endpoint.url),
+                    "address": self.target(place, path, endpoint.url),
                     "authority": place.authority,
                     "path_prefix": place.prefix,
                     "weight": 1 if equal else endpoint.weight,
@@ -254,6 +301,10 @@ def _client_tls(tls: UpstreamTls, place: Place, http2: str) -> Json:
         "min_version": tls.min_version.removeprefix("tls"),
         "alpn": _ALPN[http2],
     }
+
+
+def _socket(ip: str, port: int) -> str:
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 def _route(route: Route, name: str, pool: int) -> Json:

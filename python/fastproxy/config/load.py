@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fastproxy.config.address import Resolve, system_resolve
-from fastproxy.config.compile import compile_plan
+from fastproxy.config.compile import Answers, compile_plan
 from fastproxy.config.document import Node, parse, path_text, tree_of
 from fastproxy.config.model import Admin, Config, Endpoint, Listener, Pool
 from fastproxy.config.read import Reader, read
@@ -37,13 +37,17 @@ class Loaded:
     digest: bytes = b""
     root: Node = field(default_factory=lambda: Node(None), repr=False)
 
-    def plan(self, look_up: Resolve = system_resolve) -> bytes:
+    def plan(self, look_up: Resolve = system_resolve, answers: Answers | None = None) -> bytes:
         """The native plan.
+
+        Args:
+            look_up: looks up the names of listeners, and of endpoints without `answers`.
+            answers: what the names of endpoints mean; those that are not in it come later.
 
         Raises:
             ConfigError: a host name has no address; with file and line.
         """
-        plan, findings = compile_plan(self.config, look_up)
+        plan, findings = compile_plan(self.config, look_up, answers)
         if findings:
             file = None if self.file is None else str(self.file)
             raise ConfigError([_mistake(finding, self.root, file) for finding in findings])

@@ -33,6 +33,7 @@ __all__ = [
     "Model",
     "Pool",
     "RequestHeaders",
+    "Resolve",
     "ResponseHeaders",
     "Retry",
     "Route",
@@ -290,7 +291,12 @@ class Pool(Model, frozen=True):
         int, doc("Requests at a time on each endpoint that says nothing else.", ge=1, le=1_000_000)
     ] = 256
     connections_max: Annotated[
-        int, doc("Connections to each endpoint at most.", ge=1, le=1_000_000)
+        int,
+        doc(
+            "Connections to each endpoint, of all workers; over HTTP/1.1 also requests at a time.",
+            ge=1,
+            le=1_000_000,
+        ),
     ] = 1024
     idle: Annotated[Duration, doc("How long an idle connection is kept (vLLM closes at 5s).")] = (
         Duration(3_000)
@@ -372,6 +378,17 @@ class Upgrade(Model, frozen=True):
     ] = Duration(3_600_000)
 
 
+class Resolve(Model, frozen=True):
+    """How often the names of endpoints are looked up; the last good answer is kept."""
+
+    shorthand = "interval"
+
+    interval: Annotated[
+        Duration, doc("From one lookup of a name to the next, more or less; off: once.")
+    ] = Duration(30_000)
+    retry: Annotated[Duration, doc("After a lookup that failed.")] = Duration(5_000)
+
+
 class Limits(Model, frozen=True):
     """Bounds of the whole process."""
 
@@ -409,5 +426,6 @@ class Config(Model, frozen=True, kw_only=True):
     access_log: Annotated[AccessLog | None, doc("The access log; off when left out.")] = None
     drain: Annotated[Drain, doc("How the proxy ends.")] = Drain()
     upgrade: Annotated[Upgrade | None, doc("How a new process takes over; or off.")] = Upgrade()
+    resolve: Annotated[Resolve, doc("How the names of endpoints are looked up.")] = Resolve()
     limits: Annotated[Limits, doc("Bounds of the whole process.")] = Limits()
     via: Annotated[str, doc("Name in the Via header.")] = "fastproxy"

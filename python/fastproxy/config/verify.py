@@ -45,6 +45,9 @@ _OWNED = frozenset(
     )
 )
 
+# Between two lookups of one name: more often than this only loads the resolver.
+_PAUSE_MIN_MS = 100
+
 # sun_path has 108 on Linux, 104 elsewhere, with a zero at the end.
 _SOCKET_PATH_BYTES_MAX = 103
 
@@ -95,6 +98,10 @@ def verify(config: Config) -> Findings:
         _names(("access_log", "headers"), config.access_log.headers, found)
     if config.upgrade is not None:
         _upgrade_socket(config.upgrade.socket, found)
+    for key in ("interval", "retry"):
+        pause = getattr(config.resolve, key)
+        if 0 < pause < _PAUSE_MIN_MS or (key == "retry" and not pause):
+            found.wrong(("resolve", key), f"must be at least {_PAUSE_MIN_MS}ms", str(pause))
     held = config.limits.held_bytes
     if held and held < config.limits.held_body:
         found.wrong(("limits", "held_bytes"), "is less than limits.held_body", str(held))

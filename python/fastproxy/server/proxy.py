@@ -19,11 +19,13 @@ from fastproxy import _native
 from fastproxy.admin.access import Access
 from fastproxy.admin.api import Api, Reply, Request
 from fastproxy.config.address import parse_listen
+from fastproxy.config.compile import host_names
 from fastproxy.config.load import Loaded, Source
 from fastproxy.config.model import Config, Upgrade
 from fastproxy.config.secret import Secret
 from fastproxy.errors import PlanRefused, StartError, StateError, UpgradeError
 from fastproxy.fleet.models import Models
+from fastproxy.fleet.names import Names
 from fastproxy.observe.metrics import Collector, Family, Reloads, decode, expose
 from fastproxy.observe.totals import added, cumulative
 from fastproxy.server.drain import drain, drained
@@ -69,6 +71,7 @@ class Proxy:
         self._reloader: Reloader | None = None
         self._api: Api | None = None
         self._models = Models()
+        self._names = Names()
         self._token = Secret(secrets.token_urlsafe(24))
         if inherited is not None and inherited.token is not None:
             # Whoever had it from the process before goes on with it.
@@ -116,13 +119,14 @@ class Proxy:
     async def _give_up(self, inherited: Inherited | None) -> None:
         if self._core is not None:
             await self.stop()
+        await self._names.close()
         if inherited is not None:
             inherited.close()
 
     async def _begin(self, inherited: Inherited | None) -> None:
         if inherited is not None:
             await inherited.predecessor.open()
-        loaded, plan = await compiled(self._source)
+        loaded, plan = await compiled(self._source, self._names)
         workers = None if loaded.config.workers == "auto" else loaded.config.workers
         try:
             core = _native.Core(plan, orjson.dumps({"workers": workers, "seed": None}))
@@ -139,7 +143,8 @@ class Proxy:
         source = self._source.config if isinstance(self._source, Loaded) else self._source
         if isinstance(self._source, Loaded) and self._source.file is not None:
             source = self._source.file
-        self._reloader = Reloader(core, source, loaded)
+        self._reloader = Reloader(core, source, loaded, self._names)
+        self._follow_names(loaded)
         self._api = Api(self, self._access(loaded.config))
         self._read(core.asks_fileno(), self._take_asks)
         if core.fileno() >= 0:
@@ -166,6 +171,7 @@ class Proxy:
                 other.close()
         if core is None:
             return
+        await self._names.close()
         loop = asyncio.get_running_loop()
         for descriptor in self._readers:
             loop.remove_reader(descriptor)
@@ -387,7 +393,12 @@ class Proxy:
         host = parse_listen(config.admin.listen).host.lower()
         return Access(config.admin.token or self._token, frozenset([host] if host else []))
 
+    def _follow_names(self, loaded: Loaded) -> None:
+        core = self._running()
+        self._names.follow(host_names(loaded.config), loaded.config.resolve, core.resolve)
+
     def _swapped(self, loaded: Loaded) -> None:
+        self._follow_names(loaded)
         self._models.forget()
         if self._api is not None:
             self._api.access(self._access(loaded.config))

@@ -9,8 +9,10 @@ import logging
 from collections.abc import Callable
 
 from fastproxy import _native
+from fastproxy.config.compile import host_names
 from fastproxy.config.load import Loaded, Source, load
 from fastproxy.errors import Error, PlanRefused, StartError
+from fastproxy.fleet.names import Names
 from fastproxy.observe.metrics import Reloads
 
 __all__ = ["Reloader", "compiled"]
@@ -18,28 +20,28 @@ __all__ = ["Reloader", "compiled"]
 logger = logging.getLogger(__name__)
 
 
-async def compiled(source: Source | Loaded) -> tuple[Loaded, bytes]:
-    """Read, verify, resolve; in a thread, for files and names may be slow.
+async def compiled(source: Source | Loaded, names: Names) -> tuple[Loaded, bytes]:
+    """Read, verify, resolve; in threads, for files and names may be slow.
+
+    A name of an endpoint that has no address yet is no mistake: it is looked up again.
 
     Raises:
         ConfigError: with every mistake.
     """
-
-    def work() -> tuple[Loaded, bytes]:
-        loaded = source if isinstance(source, Loaded) else load(source)
-        return loaded, loaded.plan()
-
-    return await asyncio.to_thread(work)
+    loaded = source if isinstance(source, Loaded) else await asyncio.to_thread(load, source)
+    answers = await names.ready(host_names(loaded.config))
+    return loaded, await asyncio.to_thread(loaded.plan, answers=answers)
 
 
 class Reloader:
     """Replaces the configuration of one core, one reload at a time."""
 
-    def __init__(self, core: _native.Core, source: Source, loaded: Loaded) -> None:
-        """Reload `core`, which runs `loaded`, from `source`."""
+    def __init__(self, core: _native.Core, source: Source, loaded: Loaded, names: Names) -> None:
+        """Reload `core`, which runs `loaded`, from `source`; `names` knows what names mean."""
         self.loaded = loaded
         self.reloads = Reloads()
         self._core = core
+        self._names = names
         self._source = source
         self._lock = asyncio.Lock()
 
@@ -56,7 +58,8 @@ class Reloader:
         """
         async with self._lock:
             try:
-                loaded, plan = await compiled(self._source if source is None else source)
+                wanted = self._source if source is None else source
+                loaded, plan = await compiled(wanted, self._names)
                 generation = self._apply(plan)
             except Error as error:
                 self.reloads.fail(str(error))

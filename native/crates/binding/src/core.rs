@@ -4,6 +4,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
 use std::os::fd::IntoRawFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -246,6 +247,17 @@ impl Core {
                     body,
                 },
             );
+            Ok(())
+        })
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "what PyO3 makes of a list")]
+    fn resolve(&self, host: &str, addresses: Vec<String>) -> PyResult<()> {
+        guarded(|| {
+            self.check()?;
+            let parsed = addresses.iter().map(|text| text.parse());
+            let addresses: Vec<IpAddr> = parsed.collect::<Result<_, _>>().map_err(value_error)?;
+            self.shared.resolve(host, &addresses);
             Ok(())
         })
     }

@@ -10,6 +10,7 @@ mod table;
 
 pub use crate::shared::cells::{Cells, Registry};
 pub use family::{Family, Sample, Value};
+pub(crate) use table::RESOLUTIONS;
 pub use table::{Metric, TABLE};
 
 /// Whose labels a metric has.
@@ -188,6 +189,17 @@ pub enum DialFamily {
     Ipv6,
     /// A unix socket.
     Unix,
+}
+
+/// Positions of the `outcome` label of [`Metric::Resolutions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// The name has the addresses that it had.
+    Same,
+    /// It has others, or its first.
+    Changed,
+    /// None was found.
+    Failed,
 }
 
 /// Position of a status in the `code_class` label of [`Metric::Responses`].

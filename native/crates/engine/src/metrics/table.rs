@@ -10,6 +10,7 @@ use super::{Row, buckets};
 
 const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx"];
 const SHEDS: &[&str] = &["full", "hopeless", "max_wait", "no_endpoint"];
+pub(crate) const RESOLUTIONS: &[&str] = &["same", "changed", "failed"];
 const FAMILIES: &[&str] = &["ipv4", "ipv6", "unix"];
 const TIMEOUTS: &[&str] = &["connect", "head", "first_token", "inter_token", "total"];
 const VIOLATIONS: &[&str] = &[
@@ -170,6 +171,8 @@ table! {
     Bugs: Process Counter, Items, "bugs_total" None, "Panics caught. Each is a bug.";
     LogRecordsDropped: Process Counter, Items, "log_records_dropped_total" None,
         "Access log records dropped because the recorder was behind.";
+    Resolutions: Process Counter, Items, "resolutions_total" Some(("outcome", RESOLUTIONS)),
+        "Lookups of endpoints' names.";
     HeldBytes: Process Gauge, Bytes, "held_bytes" None, "Body bytes held now.";
     HeldBytesMax: Process Gauge, Bytes, "held_max_bytes" None, "Body bytes held at most.";
     Generation: Process Gauge, Items, "config_generation" None,

@@ -30,7 +30,7 @@ pub use target::{Candidates, Open, Peer, Target};
 pub use view::{CertificateView, EndpointView, RateView, RoomView};
 
 use crate::ids::WorkerId;
-use crate::metrics::{Family, Metric, Registry};
+use crate::metrics::{Family, Metric, RESOLUTIONS, Registry, Resolution};
 use crate::random::Random;
 use sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
@@ -46,6 +46,8 @@ pub struct Shared {
     /// Body bytes held in the whole process.
     pub held_bytes: Arc<HeldBytes>,
     workers: u16,
+    /// By `metrics::Resolution`.
+    resolutions: [AtomicU64; RESOLUTIONS.len()],
     ready: AtomicBool,
     draining: AtomicBool,
     generation: AtomicU64,
@@ -63,6 +65,7 @@ impl Shared {
             metrics: Registry::new(workers),
             held_bytes: Arc::new(HeldBytes::new(0)),
             workers: workers.max(1),
+            resolutions: std::array::from_fn(|_| AtomicU64::new(0)),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -77,11 +80,19 @@ impl Shared {
         self.workers
     }
 
-    /// Takes the newest addresses of a name in, best first, for every endpoint that has it. None at
-    /// all changes nothing. Answers how many endpoints there are.
-    pub fn resolve(&self, host: &str, addresses: &[IpAddr]) -> usize {
-        let rooms = self.rooms();
-        rooms.iter().map(|room| room.resolve(host, addresses)).sum()
+    /// Takes in what looking a name up came to, best first, for every endpoint that has it. Nothing
+    /// found changes nothing: what is known stays.
+    pub fn resolve(&self, host: &str, addresses: &[IpAddr]) {
+        let mut changed = false;
+        for room in self.rooms() {
+            changed |= room.resolve(host, addresses);
+        }
+        let outcome = match (addresses.is_empty(), changed) {
+            (true, _) => Resolution::Failed,
+            (false, true) => Resolution::Changed,
+            (false, false) => Resolution::Same,
+        };
+        self.resolutions[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The room of a pool: the same one for the same name, over reloads.
@@ -172,6 +183,10 @@ impl Shared {
         let count = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
         put(Metric::Bugs, &[], count(&self.bugs));
         put(Metric::LogRecordsDropped, &[], count(&self.records_dropped));
+        for (outcome, cell) in RESOLUTIONS.iter().zip(&self.resolutions) {
+            let labels = [("outcome", (*outcome).to_owned())];
+            put(Metric::Resolutions, &labels, count(cell));
+        }
         for certificate in lock(&self.certificates).iter() {
             let labels = [
                 ("listener", certificate.listener.clone()),

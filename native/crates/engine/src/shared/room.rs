@@ -182,7 +182,7 @@ impl Room {
     }
 
     /// As `Shared::resolve`, for the endpoints of this pool.
-    pub fn resolve(&self, host: &str, addresses: &[IpAddr]) -> usize {
+    pub fn resolve(&self, host: &str, addresses: &[IpAddr]) -> bool {
         self.lock().resolve(host, addresses)
     }
 

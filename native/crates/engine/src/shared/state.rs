@@ -11,7 +11,7 @@ use super::drain::Drain;
 use super::eject::{self, EjectRule};
 use super::grant::{Ask, Endpoint, Grant, Outcome, Refusal, RefusalReason, Wake, Woken};
 use super::room::{Room, RoomConfig};
-use super::target::Target;
+use super::target::{News, Target};
 use super::view::{EndpointView, RateView, RoomView};
 use crate::channel::{Channel, Full, Place};
 use crate::clock::{MS, SECOND};
@@ -139,20 +139,18 @@ impl State {
         face
     }
 
-    /// Takes a newer answer for a name in; how many endpoints have that name. One that never had
+    /// Takes a newer answer for a name in; whether it changed anything. An endpoint that never had
     /// an address could not be dialled, and could not show that it is well: that is forgiven.
-    pub(super) fn resolve(&mut self, host: &str, addresses: &[IpAddr]) -> usize {
-        let mut found = 0;
+    pub(super) fn resolve(&mut self, host: &str, addresses: &[IpAddr]) -> bool {
+        let mut changed = false;
         for (face, state) in self.faces.iter().zip(&mut self.endpoints) {
-            let Some(first) = face.target.resolved(host, addresses) else {
-                continue;
-            };
-            found += usize::from(state.active);
-            if first {
+            let news = face.target.resolved(host, addresses);
+            changed |= news != News::None;
+            if news == News::First {
                 eject::forgive(state);
             }
         }
-        found
+        changed
     }
 
     pub(super) fn pick(

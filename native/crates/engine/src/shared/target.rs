@@ -56,6 +56,17 @@ struct Answer {
     worked: Option<SocketAddr>,
 }
 
+/// What an answer meant for a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Nothing.
+    None,
+    /// It has an address at last.
+    First,
+    /// It has other addresses.
+    Changed,
+}
+
 /// What a dial may connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Candidates<'a> {
@@ -93,7 +104,10 @@ impl Target {
         }
         let known = Arc::clone(&self.known);
         let target = Self { address, known };
-        target.take_planned();
+        // What the plan says may be older than what is known.
+        if target.addresses().is_some_and(|known| known.is_empty()) {
+            target.take_planned();
+        }
         target
     }
 
@@ -168,26 +182,30 @@ impl Target {
         self.known.open.load(Ordering::Relaxed)
     }
 
-    /// Takes a newer answer for `host` in, best first. `None`: it is about another target, or it is
-    /// empty. Else whether this is the first answer.
-    pub(super) fn resolved(&self, host: &str, addresses: &[IpAddr]) -> Option<bool> {
+    /// Takes a newer answer for `host` in, best first. The same addresses in another order are no
+    /// news: many servers turn them round each time.
+    pub(super) fn resolved(&self, host: &str, addresses: &[IpAddr]) -> News {
         let Address::Name {
             host: own, port, ..
         } = &self.address
         else {
-            return None;
+            return News::None;
         };
         if own != host || addresses.is_empty() {
-            return None;
+            return News::None;
         }
         let newer = addresses.iter().take(ADDRESSES_MAX);
-        let newer = newer.map(|ip| SocketAddr::new(*ip, *port)).collect();
+        let newer: Arc<[_]> = newer.map(|ip| SocketAddr::new(*ip, *port)).collect();
         let mut answer = lock(&self.known.answer);
-        let first = answer.addresses.is_empty();
+        let known = &answer.addresses;
+        if known.len() == newer.len() && newer.iter().all(|address| known.contains(address)) {
+            return News::None;
+        }
+        let first = known.is_empty();
         answer.addresses = newer;
         // Under the lock, as it is read there.
         self.known.answers.fetch_add(1, Ordering::Relaxed);
-        Some(first)
+        if first { News::First } else { News::Changed }
     }
 
     fn take_planned(&self) {
@@ -248,16 +266,16 @@ mod tests {
     fn the_last_good_answer_stays() {
         let target = Target::new(name(&[]));
         assert_eq!(first_of(&target), None);
-        assert_eq!(target.resolved("other.test", &ips(&["::1"])), None);
+        assert_eq!(target.resolved("other.test", &ips(&["::1"])), News::None);
         assert_eq!(
             target.resolved("engine.test", &ips(&["::1", "127.0.0.1"])),
-            Some(true)
+            News::First
         );
-        assert_eq!(target.resolved("engine.test", &[]), None);
+        assert_eq!(target.resolved("engine.test", &[]), News::None);
         assert_eq!(target.addresses().unwrap().len(), 2);
         assert_eq!(
             target.resolved("engine.test", &ips(&["127.0.0.1"])),
-            Some(false)
+            News::Changed
         );
         assert_eq!(first_of(&target), Some(socket("127.0.0.1")));
     }
@@ -269,7 +287,8 @@ mod tests {
         let peer = target.worked(socket("127.0.0.1"));
         assert_eq!(first_of(&target), Some(socket("127.0.0.1")));
         assert!(target.is_current(&peer));
-        target.resolved("engine.test", &ips(&["127.0.0.1", "::1"]));
+        let turned = ips(&["127.0.0.1", "::1"]);
+        assert_eq!(target.resolved("engine.test", &turned), News::None);
         assert!(target.is_current(&peer));
         target.resolved("engine.test", &ips(&["::1"]));
         assert_eq!(first_of(&target), Some(socket("::1")));
