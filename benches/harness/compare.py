@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from benches.harness import machine, native, syscalls
+from benches.harness.certificate import certificate
 from benches.harness.reading import Reading, UnmeasuredError
 from benches.harness.results import Result
 from benches.harness.rounds import Sample, interleave
 from benches.peers import PEERS, Peer, Running
-from benches.peers.base import AbsentError, Needs, Version
+from benches.peers.base import AbsentError, Needs, Version, client
 from benches.scenarios.base import Json, Scenario
 
 UNIX = "@unix"
@@ -34,17 +35,24 @@ class Contender:
     peer: Peer
     unix: bool
     versions: str | None
+    tls: bool = False
+    resume: bool = False
 
     @classmethod
     def parse(cls, label: str) -> "Contender":
-        """`nginx`, `nginx@unix`, `nginx@h2-h1`, or `nginx@unix@h2-h1`."""
+        """A name with suffixes: `nginx`, `nginx@unix`, `nginx@unix@h2-h1`, `haproxy@tls`.
+
+        `@resume` is `@tls` with clients that resume their sessions.
+        """
         name, *suffixes = label.split("@")
         versions = next((suffix for suffix in suffixes if suffix in VERSIONS), None)
-        unknown = set(suffixes) - {"unix", *VERSIONS}
+        unknown = set(suffixes) - {"unix", "tls", "resume", *VERSIONS}
         if name not in PEERS or unknown:
             msg = f"no proxy `{label}`; there are {', '.join(PEERS)}"
             raise KeyError(msg)
-        return cls(label, PEERS[name](), "unix" in suffixes, versions)
+        resume = "resume" in suffixes
+        tls = resume or "tls" in suffixes
+        return cls(label, PEERS[name](), "unix" in suffixes, versions, tls, resume)
 
     def speaks(self, scenario: Scenario) -> str:
         """What its clients and its engines speak in a scenario."""
@@ -53,7 +61,12 @@ class Contender:
     def needs(self, scenario: Scenario) -> Needs:
         """What the scenario asks of it."""
         front, back = self.speaks(scenario).split("-")
-        return replace(scenario.needs, front=cast("Version", front), back=cast("Version", back))
+        return replace(
+            scenario.needs,
+            front=cast("Version", front),
+            back=cast("Version", back),
+            tls=certificate() if self.tls else None,
+        )
 
     def engines(self, engine: native.Engine) -> list[str]:
         """Where it dials."""
@@ -78,15 +91,21 @@ def present(
         if contender.speaks(scenario) not in contender.peer.speaks:
             say(f"{label} is left out: it does not speak {contender.speaks(scenario)}")
             continue
+        if contender.tls and not contender.peer.tls:
+            say(f"{label} is left out: it is not configured for TLS here")
+            continue
         found[label] = contender
     return found
 
 
 def options(scenario: Scenario, contender: Contender, running: Running) -> Json:
     """The load's options against one running proxy."""
-    found = {**scenario.load(), "targets": [running.address], "pids": running.pids}
-    if contender.needs(scenario).front == "h2":
-        found["protocol"] = "http2"
+    needs = contender.needs(scenario)
+    found = {**scenario.load(), **client(needs)}
+    found |= {"targets": [running.address], "pids": running.pids}
+    if contender.resume:
+        found["tls"]["resume"] = True
+    if needs.front == "h2":
         found["connections_max"] = scenario.connections
         found["streams_per_connection"] = max(1, -(-scenario.streams // scenario.connections))
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from benches.harness import machine, native
+from benches.harness.certificate import Certificate
 from benches.harness.processes import Child, StartError, free_port, raise_nofile
 
 STARTS_MAX = 3
@@ -47,9 +48,12 @@ class Needs:
     default: bool = False
     """Whether requests without a known model are forwarded, too."""
     front: Version = "h1"
-    """What clients speak, in cleartext: HTTP/2 by prior knowledge."""
+    """What clients speak; HTTP/2 by prior knowledge where it is in cleartext."""
     back: Version = "h1"
-    """What is spoken to engines, in cleartext as well."""
+    """What is spoken to engines, in cleartext."""
+    tls: Certificate | None = None
+    """What clients are shown; cleartext without. TLS 1.3 with AES-128-GCM and X25519 only, where
+    that can be said."""
 
 
 @dataclass(slots=True)
@@ -79,7 +83,7 @@ class Launch:
     env: dict[str, str] = field(default_factory=dict)
     admin: str | None = None
     config: Path | None = None
-    front: Version = "h1"
+    needs: Needs = field(default_factory=Needs)
 
 
 class Peer(abc.ABC):
@@ -88,6 +92,8 @@ class Peer(abc.ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     """How reports write it."""
+    tls: ClassVar[bool] = False
+    """Whether it is configured for TLS here."""
     unix_engines: ClassVar[bool] = True
     """Whether it can dial an engine on a unix socket."""
     speaks: ClassVar[frozenset[str]] = frozenset({"h1-h1"})
@@ -110,10 +116,10 @@ class Peer(abc.ABC):
 
     def ready(self, child: Child, launch: Launch) -> None:
         """Wait until the proxy forwards to an engine."""
-        if launch.front == "h1":
+        if launch.needs.front == "h1" and launch.needs.tls is None:
             child.wait_http(launch.address, "/v1/models")
         else:
-            child.wait(lambda: _forwards(launch.address))
+            child.wait(lambda: _forwards(launch.address, launch.needs))
 
     def start(self, engines: Sequence[str], needs: Needs, directory: Path) -> Running:
         """Start on the proxy's core and wait until it forwards.
@@ -127,7 +133,7 @@ class Peer(abc.ABC):
         failure: StartError | None = None
         for _ in range(STARTS_MAX):
             port = free_port()
-            launch = replace(self.launch(directory, port, engines, needs), front=needs.front)
+            launch = replace(self.launch(directory, port, engines, needs), needs=needs)
             child = Child(
                 launch.argv,
                 cores={machine.cores().proxy},
@@ -160,11 +166,17 @@ class Peer(abc.ABC):
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _forwards(address: str) -> bool:
-    """Whether a request over HTTP/2 is answered with a status under 500."""
+def client(needs: Needs) -> dict[str, object]:
+    """Options of a load whose clients speak what a proxy needs."""
+    tls = {"ca": str(needs.tls.ca)} if needs.tls else None
+    return {"protocol": "http2" if needs.front == "h2" else "http1", "tls": tls}
+
+
+def _forwards(address: str, needs: Needs) -> bool:
+    """Whether a request is answered with a status under 500."""
     asked = {
+        **client(needs),
         "targets": [address],
-        "protocol": "http2",
         "method": "GET",
         "path": "/v1/models",
         "body": {"kind": "none"},

@@ -56,7 +56,11 @@ def document(
     if needs.capacity is not None:
         channel.append(f"capacity: {needs.capacity}")
     concurrency = "" if needs.concurrency is None else f", concurrency: {needs.concurrency}"
-    lines = [f"listen: {{address: {address}, idle: {needs.idle_s}s}}"]
+    tls = ""
+    if needs.tls is not None:
+        pair = f"{{cert: {needs.tls.cert}, key: {needs.tls.key}}}"
+        tls = f", tls: {{certificates: [{pair}], min_version: tls1.3}}"
+    lines = [f"listen: {{address: {address}, idle: {needs.idle_s}s{tls}}}"]
     lines += [f"admin: {{listen: {admin}, token: {TOKEN}}}", f"workers: {workers}"]
     if needs.access_log is not None:
         lines.append(f"access_log: {needs.access_log}")
@@ -78,6 +82,7 @@ class FastProxy(Peer):
 
     name = "fastproxy"
     title = "fastproxy"
+    tls = True
     speaks = frozenset({"h1-h1", "h1-h2", "h2-h1", "h2-h2"})
     workers = 1
     arguments: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """HAProxy: one thread, upstream connections always reused, every write sent at once, no log.
 
 HTTP/2 is said to it rather than found out by it, which saves a look at each connection. Streams on
-a connection are not its limit but the load's.
+a connection are not its limit but the load's. TLS keeps its session cache and tickets as they are.
 """
 
 import os
@@ -47,6 +47,7 @@ class HAProxy(Peer):
 
     name = "haproxy"
     title = "HAProxy"
+    tls = True
     speaks = frozenset({"h1-h1", "h1-h2", "h2-h1", "h2-h2"})
 
     def binary(self) -> str:
@@ -73,13 +74,28 @@ class HAProxy(Peer):
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         text = CONFIG.format(
             address=address,
-            front=" proto h2" if needs.front == "h2" else "",
+            front=self.front(needs),
             idle=needs.idle_s,
             maxconn=max(100, min(60_000, files // 2 - 100)),
             servers="\n".join(servers),
         )
         config.write_text(text)
         return Launch([self.binary(), "-db", "-f", str(config)], address, config=config)
+
+    @staticmethod
+    def front(needs: Needs) -> str:
+        """What stands behind the address of clients."""
+        if needs.tls is None:
+            return " proto h2" if needs.front == "h2" else ""
+        spoken = "h2" if needs.front == "h2" else "http/1.1"
+        suite = "ssl-min-ver TLSv1.3 ciphersuites TLS_AES_128_GCM_SHA256 curves X25519"
+        return f" ssl crt {needs.tls.both} alpn {spoken} {suite}"
+
+    def tls_library(self) -> str:
+        """The TLS library that it runs on, in its own words."""
+        done = subprocess.run([self.binary(), "-vv"], capture_output=True, text=True, check=False)
+        found = re.search(r"Running on (.+?) version : (.+)", done.stdout)
+        return found.group(2) if found else "unknown"
 
     @staticmethod
     def server(engine: str) -> str:

@@ -25,6 +25,7 @@ pub mod report;
 mod running;
 mod slab;
 mod socket;
+mod tls;
 pub mod trace;
 
 pub use address::Address;

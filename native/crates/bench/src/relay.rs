@@ -290,7 +290,7 @@ impl Relay {
     fn dial(&mut self) -> Option<usize> {
         let target = &self.upstream[self.next_upstream % self.upstream.len()];
         self.next_upstream += 1;
-        let mut stream = Stream::connect(target).ok()?;
+        let mut stream = Stream::connect(target, None).ok()?;
         let index = self.pairs.next_index();
         stream
             .register(self.poll.registry(), Token(index * 2 + 1))

@@ -1,4 +1,4 @@
-//! TCP and unix sockets behind one type, as every loop of this crate uses them.
+//! TCP, TLS and unix sockets behind one type, as every loop of this crate uses them.
 //!
 //! Never blocks. `reset` is the only way a connection here ends in RST on purpose.
 
@@ -12,7 +12,10 @@ use std::{
 use mio::{Interest, Registry, Token, event::Source, net};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::{Address, Error};
+use crate::{
+    Address, Error,
+    tls::{Tls, TlsStream},
+};
 
 /// Connections waiting for `accept`; beyond it the kernel drops SYNs and the client retries.
 const BACKLOG: i32 = 4096;
@@ -22,29 +25,40 @@ const BACKLOG: i32 = 4096;
 pub(crate) enum Stream {
     Tcp(net::TcpStream),
     Unix(net::UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
-    /// Starts a connection; the first writable event tells its end (`finish_connect`).
-    pub(crate) fn connect(address: &Address) -> io::Result<Self> {
+    /// Starts a connection; `finish_connect`, asked at each event, tells its end. TLS is for TCP.
+    pub(crate) fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
                 let stream = net::TcpStream::connect(*address)?;
                 stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
+                Ok(match tls {
+                    Some(tls) => Self::Tls(Box::new(tls.begin(stream)?)),
+                    None => Self::Tcp(stream),
+                })
             }
             Address::Unix(path) => Ok(Self::Unix(net::UnixStream::connect(path)?)),
         }
     }
 
-    /// After a writable event: `Ok(true)` when connected, `Ok(false)` when not yet.
-    pub(crate) fn finish_connect(&self) -> io::Result<bool> {
+    /// After an event: `Ok(true)` when connected and past a handshake, `Ok(false)` when not yet.
+    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
         let (error, peer) = match self {
+            Self::Tls(stream) => (
+                stream.socket.take_error()?,
+                stream.socket.peer_addr().map(drop),
+            ),
             Self::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
             Self::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
         };
         match (error, peer) {
-            (None, Ok(())) => Ok(true),
+            (None, Ok(())) => match self {
+                Self::Tls(stream) => stream.shake(),
+                Self::Tcp(_) | Self::Unix(_) => Ok(true),
+            },
             (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             (Some(error), _) | (None, Err(error)) => Err(error),
         }
@@ -54,6 +68,7 @@ impl Stream {
     pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into),
             Self::Unix(stream) => stream.read(into),
         }
     }
@@ -62,7 +77,24 @@ impl Stream {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    /// After an event: sends what TLS holds back. An error shows in the next read.
+    #[inline]
+    pub(crate) fn push(&mut self) {
+        if let Self::Tls(stream) = self {
+            let _ = stream.push();
+        }
+    }
+
+    /// Whether it is under TLS, and if so whether its handshake resumed a session.
+    pub(crate) fn resumed(&self) -> Option<bool> {
+        match self {
+            Self::Tls(stream) => Some(stream.resumed()),
+            Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
 
@@ -71,6 +103,7 @@ impl Stream {
         // A peer that is already gone makes this fail; the next read says so.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(stream) => stream.socket.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
     }
@@ -78,9 +111,14 @@ impl Stream {
     /// Closes with RST, so that the peer sees a reset and not an end. Unix sockets know no RST:
     /// there it is a plain close.
     pub(crate) fn reset(self) {
-        if let Self::Tcp(stream) = &self {
+        let socket = match &self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(stream) => Some(&stream.socket),
+            Self::Unix(_) => None,
+        };
+        if let Some(socket) = socket {
             // Failing to set it leaves a FIN, which the peer's framing notices as well.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
         drop(self);
     }
@@ -88,6 +126,7 @@ impl Stream {
     fn source(&mut self) -> &mut dyn Source {
         match self {
             Self::Tcp(stream) => stream,
+            Self::Tls(stream) => &mut stream.socket,
             Self::Unix(stream) => stream,
         }
     }

@@ -34,6 +34,7 @@ impl Generator<'_> {
         let Some(link) = self.links.at(index) else {
             return;
         };
+        link.stream.push();
         let ended = event.is_read_closed();
         let readable = event.is_readable() || ended || event.is_error();
         match link.state {
@@ -77,8 +78,9 @@ impl Generator<'_> {
             Ok(true) => {
                 link.state = LinkState::Busy;
                 let took_ns = now_ns - link.opened_ns;
+                let resumed = link.stream.resumed();
                 if let Some(request) = &link.request {
-                    self.ledger.tallies[request.part].connect.record(took_ns);
+                    self.ledger.connected(request.part, took_ns, resumed);
                 }
                 self.send(index, now_ns);
                 true

@@ -33,6 +33,7 @@ use crate::{
     random::Random,
     slab::{Key, Slab},
     socket::Stream,
+    tls::Tls,
 };
 
 pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
@@ -62,6 +63,7 @@ pub(crate) struct Generator<'a> {
     pub(super) options: &'a Options,
     targets: Vec<Address>,
     next_target: usize,
+    tls: Option<Tls>,
     pub(super) shape: Shape,
     poll: Poll,
     alarm: Alarm,
@@ -101,6 +103,9 @@ impl<'a> Generator<'a> {
             _ => "localhost".to_owned(),
         };
         let shape = Shape::new(options, &host)?;
+        let http2 = options.protocol == Protocol::Http2;
+        let tls = options.tls.as_ref().map(|tls| Tls::new(tls, http2));
+        let tls = tls.transpose()?;
         let mut schedule = Schedule::new(options, &parts)?;
         let next = schedule.as_mut().and_then(Schedule::next);
         let poll = Poll::new().map_err(system("creating a poller"))?;
@@ -118,6 +123,7 @@ impl<'a> Generator<'a> {
             options,
             targets,
             next_target: 0,
+            tls,
             shape,
             poll,
             alarm,
@@ -394,7 +400,7 @@ impl<'a> Generator<'a> {
     pub(super) fn connect(&mut self, part: usize, token: Token) -> io::Result<Stream> {
         let target = &self.targets[self.next_target % self.targets.len()];
         self.next_target += 1;
-        let mut stream = Stream::connect(target)?;
+        let mut stream = Stream::connect(target, self.tls.as_ref())?;
         stream.register(self.poll.registry(), token)?;
         self.ledger.tallies[part].connections_opened += 1;
         Ok(stream)

@@ -161,6 +161,14 @@ impl Ledger {
         self.current.min(self.tallies.len().saturating_sub(1))
     }
 
+    /// A connection stands; `resumed` says whether its TLS did not have to begin anew.
+    pub(crate) fn connected(&mut self, part: usize, took_ns: u64, resumed: Option<bool>) {
+        let tally = &mut self.tallies[part];
+        tally.connect.record(took_ns);
+        tally.handshakes_full += u64::from(resumed == Some(false));
+        tally.handshakes_resumed += u64::from(resumed == Some(true));
+    }
+
     /// Bytes have come, their framing included.
     pub(crate) fn bytes(&mut self, bytes: usize) {
         let on = self.on();

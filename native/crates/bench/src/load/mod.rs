@@ -24,7 +24,10 @@ mod trunk;
 pub(crate) use self::{ledger::Ledger, tally::Tally};
 pub use self::{
     ledger::Progress,
-    options::{AbortKind, AbortPhase, Arrivals, Body, ClientAbort, Mode, Options, Phase, Protocol},
+    options::{
+        AbortKind, AbortPhase, Arrivals, Body, ClientAbort, Mode, Options, Phase, Protocol,
+        TlsOptions,
+    },
     outcome::Outcome,
 };
 use crate::{Error, report::Report};

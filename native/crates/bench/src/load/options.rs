@@ -63,6 +63,24 @@ pub enum Protocol {
     Http2,
 }
 
+/// TLS 1.3 with one suite and one group (AES-128-GCM, X25519), for TCP targets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsOptions {
+    /// PEM file with the certificates that the server's must come from.
+    pub ca: PathBuf,
+    /// The name that the server's certificate must have.
+    #[serde(default = "default_server_name")]
+    pub server_name: String,
+    /// Resume sessions on new connections.
+    #[serde(default)]
+    pub resume: bool,
+}
+
+fn default_server_name() -> String {
+    "localhost".to_owned()
+}
+
 /// How arrivals of an open loop are spaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -213,6 +231,8 @@ pub struct Options {
     pub requests_max: u64,
     /// What connections speak.
     pub protocol: Protocol,
+    /// TLS; none is cleartext.
+    pub tls: Option<TlsOptions>,
     /// Connections open at the same time; beyond it requests wait.
     pub connections_max: u32,
     /// HTTP/2: requests at the same time on one connection; one more opens another connection.
@@ -254,6 +274,7 @@ impl Default for Options {
             drain_s: 30.0,
             requests_max: 0,
             protocol: Protocol::Http1,
+            tls: None,
             connections_max: 8192,
             streams_per_connection: 100,
             new_connection_ratio: 0.0,

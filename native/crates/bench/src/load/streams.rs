@@ -151,13 +151,14 @@ impl Generator<'_> {
                 Ok(true) => {
                     trunk.connected = true;
                     let took_ns = clock::now_ns() - trunk.opened_ns;
-                    let part = trunk.part;
-                    self.ledger.tallies[part].connect.record(took_ns);
+                    let (part, resumed) = (trunk.part, trunk.stream.resumed());
+                    self.ledger.connected(part, took_ns, resumed);
                 }
                 Ok(false) => return,
                 Err(_) => return self.lose(key, Outcome::ConnectError),
             }
         }
+        trunk.stream.push();
         if event.is_writable() {
             self.mark(key);
         }

@@ -139,6 +139,12 @@ pub struct Part {
     pub closed_before_head: u64,
     pub stale_retries: u64,
     pub connections_opened: u64,
+    /// TLS handshakes with a certificate.
+    #[serde(default)]
+    pub handshakes_full: u64,
+    /// TLS handshakes that resumed a session.
+    #[serde(default)]
+    pub handshakes_resumed: u64,
     pub bytes_received: u64,
     pub tokens: u64,
     pub tokens_per_s: f64,
@@ -262,6 +268,8 @@ impl Part {
             closed_before_head: tally.closed_before_head,
             stale_retries: tally.stale_retries,
             connections_opened: tally.connections_opened,
+            handshakes_full: tally.handshakes_full,
+            handshakes_resumed: tally.handshakes_resumed,
             bytes_received: tally.bytes_received,
             tokens: tally.tokens,
             tokens_per_s: rate(tally.window_tokens),
