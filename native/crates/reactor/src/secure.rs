@@ -26,8 +26,12 @@ impl<M: Machine> Driver<M> {
         let Some(session) = conn.session.as_mut() else {
             return;
         };
+        let handshaking = session.handshaking;
         let opened = session.open(&self.scratch[..bytes], &mut self.plain);
         let answers = session.has_ciphertext();
+        if handshaking {
+            budget.look();
+        }
         if let Some(prelude) = opened.prelude {
             self.tell_bytes(id, &prelude, budget);
         }

@@ -67,6 +67,11 @@ impl Budget {
         }
     }
 
+    /// An input took long, as handshakes do: the clock is looked at behind it.
+    pub(crate) fn look(&mut self) {
+        self.late = clock::mono_ns() - self.start_ns >= TURN_NS_MAX;
+    }
+
     pub(crate) fn spent(&self) -> bool {
         self.late || self.inputs >= TURN_INPUTS_MAX
     }
