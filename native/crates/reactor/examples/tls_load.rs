@@ -4,7 +4,7 @@
 //! `tls_load full|resumed HOST:PORT NAME CA.pem PID COUNT` shakes hands COUNT times, one after
 //! another, over TLS 1.3 with a P-256 key exchange, and reads one small answer each time.
 //! `tls_load stream HOST:PORT NAME|- CA.pem|- PID CONNECTIONS` reads one event stream on each
-//! connection; `-` for the name is cleartext. CPU is user and system time of PID, by /proc.
+//! connection; `-` for the name is cleartext. CPU is that of PID, by /proc.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -25,21 +25,20 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 static EVENTS: AtomicU64 = AtomicU64::new(0);
 
-/// Clock ticks a second, as Linux shows times in /proc on every machine we know.
-const TICKS: f64 = 100.0;
-
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
+/// Time on a CPU of all threads of a process. The scheduler counts it in nanoseconds, where
+/// `/proc/PID/stat` counts ticks.
 fn cpu_s(pid: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let behind = stat.rsplit_once(") ").unwrap().1;
-    let fields: Vec<&str> = behind.split(' ').collect();
-    let ticks: f64 = [11, 12]
-        .iter()
-        .map(|&at| fields[at].parse::<f64>().unwrap())
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let ns: u64 = tasks
+        .map(|task| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+            stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+        })
         .sum();
-    ticks / TICKS
+    ns as f64 / 1e9
 }
 
 fn config(bundle: &str, resumed: bool) -> Arc<ClientConfig> {

@@ -187,8 +187,15 @@ pub(crate) fn send(socket: &Socket, bytes: &[u8]) -> Sent {
 pub(crate) fn send_all(socket: &Socket, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
     use rustix::net::{SendAncillaryBuffer, sendmsg};
     loop {
-        let mut none = SendAncillaryBuffer::default();
-        return match sendmsg(socket, parts, &mut none, SendFlags::NOSIGNAL) {
+        let sent = match parts {
+            // A token is one record.
+            [one] => rustix::net::send(socket, one, SendFlags::NOSIGNAL),
+            several => {
+                let mut none = SendAncillaryBuffer::default();
+                sendmsg(socket, several, &mut none, SendFlags::NOSIGNAL)
+            }
+        };
+        return match sent {
             Ok(sent) => Ok(sent),
             Err(Errno::INTR) => continue,
             Err(error) => Err(error.into()),
