@@ -237,7 +237,7 @@ fn a_session_without_a_certificate_is_none_where_one_is_wanted() {
     exchange(&mut client, b"x");
     end(&host);
     let ca = json!({"client_ca": authority.bundle});
-    let (host, seen) = witness(keyring(&server(&[&own], ca), &keys));
+    let (host, seen) = witness(keyring(&server(&[&own], &ca), &keys));
     let mut client = open_and_write(&host, &config);
     assert!(client.read(&mut [0]).is_err());
     assert_eq!(
@@ -262,7 +262,7 @@ fn a_client_certificate_names_the_principal() {
     let by_name = authority.issue(&["operator"]);
     let forged = stranger.issue(&["operator"]);
     let ca = json!({"client_ca": authority.bundle, "client_optional": true});
-    let (host, seen) = witness(keyring(&server(&[&own], ca), &tickets()));
+    let (host, seen) = witness(keyring(&server(&[&own], &ca), &tickets()));
     for (certificate, principal) in [
         (None, None),
         (Some(&by_uri), Some("spiffe://mesh.example/team")),
@@ -319,12 +319,13 @@ impl Behaviour for Ender {
     }
 }
 
+type End = fn(Vec<u8>) -> How;
+
 #[test]
 fn a_last_answer_is_whole_and_a_cut_one_is_not() {
     let authority = Authority::new("issuer");
     let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let config = Arc::new(authority.client());
-    type End = fn(Vec<u8>) -> How;
     let ends: [(End, bool); 3] = [
         (How::Flush, true),
         (|_| How::Now, false),
