@@ -4,6 +4,7 @@
 //! reading and leave; dials that succeed or do not; time; reloads. It panics if a promise is
 //! broken. Not a part of the interface.
 
+mod h2;
 mod plan;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,12 +19,17 @@ use crate::output::{How, Output};
 use crate::shared::Shared;
 use crate::snapshot::{Plan, Snapshot};
 use crate::{Engine, Options};
+use h2::Peer;
 use plan::plan;
 use wire::h1::{Event, RequestReader};
+use wire::h2::Role;
 use wire::{Limits, RequestHead};
 
 /// Bytes queued towards one peer at most, with room for framing and a held event.
 const OUT_BYTES_MAX: usize = 3 * QUEUE_BYTES_HIGH + 2 * READ_BYTES;
+
+/// Operations from here on are those of peers that speak HTTP/2.
+const H2_OPS: u8 = 196;
 
 const REQUESTS: [&[u8]; 10] = [
     b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 30\r\n\r\n\
@@ -97,6 +103,8 @@ struct Driver {
     blocked: Vec<ConnId>,
     half_closed: Vec<ConnId>,
     witnesses: BTreeMap<ConnId, Witness>,
+    /// Those that speak HTTP/2.
+    peers: BTreeMap<ConnId, Peer>,
     generation: u64,
     stopped: bool,
 }
@@ -124,6 +132,7 @@ impl Driver {
             blocked: Vec::new(),
             half_closed: Vec::new(),
             witnesses: BTreeMap::new(),
+            peers: BTreeMap::new(),
             generation: 1,
             stopped: false,
         }
@@ -131,6 +140,9 @@ impl Driver {
 
     fn operate(&mut self, op: u8, ops: &mut &[u8]) {
         let argument = take(ops).unwrap_or(0);
+        if op >= H2_OPS {
+            return self.say(op - H2_OPS, argument);
+        }
         match op % 14 {
             0 => self.accept(argument),
             1 | 2 => self.read(false, argument, REQUESTS[usize::from(argument >> 4) % 10]),
@@ -186,6 +198,13 @@ impl Driver {
         self.engine.end();
         self.clients.extend(conn);
         self.settle();
+        if let Some(conn) = conn
+            && argument & 64 != 0
+        {
+            let peer = Peer::new(Role::Client, argument & 32 != 0);
+            self.peers.insert(conn, peer);
+            self.speak();
+        }
     }
 
     fn read(&mut self, upstream: bool, argument: u8, bytes: &[u8]) {
@@ -199,6 +218,9 @@ impl Driver {
         };
         if bytes.is_empty() || self.paused.contains(&conn) || self.half_closed.contains(&conn) {
             return;
+        }
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.wild = true;
         }
         self.turn(Input::Read(conn, bytes));
     }
@@ -355,6 +377,11 @@ impl Driver {
             "a long stash"
         );
         assert_eq!(census.clients, self.clients.len());
+        for conn in self.clients.iter().chain(&self.upstreams) {
+            if let Some(codec) = self.engine.codec(*conn) {
+                wire::fuzzing::h2::audit(codec);
+            }
+        }
     }
 
     fn flush(&mut self, conn: ConnId, most: usize) {
@@ -365,6 +392,15 @@ impl Driver {
     }
 
     fn witness(&mut self, conn: ConnId, mut bytes: &[u8]) {
+        let h2 = self.engine.codec(conn).is_some() || bytes.starts_with(b"PRI ");
+        if h2 && self.witnesses.contains_key(&conn) {
+            self.witnesses.remove(&conn);
+            let peer = Peer::new(Role::Server, conn.index % 2 == 1);
+            self.peers.insert(conn, peer);
+        }
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            return peer.hear(bytes);
+        }
         let Some(witness) = self.witnesses.get_mut(&conn) else {
             return;
         };
@@ -390,6 +426,7 @@ impl Driver {
         }
         self.dials.retain(|c| *c != conn);
         self.witnesses.remove(&conn);
+        self.peers.remove(&conn);
     }
 
     /// Everybody leaves: nothing may remain.

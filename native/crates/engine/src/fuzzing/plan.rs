@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use crate::snapshot::Http2;
 use crate::snapshot::plan::{
     Address, Balance, ChannelPlan, Commit, EjectPlan, EndpointPlan, HeaderPlan, HostPolicy,
     ListenerKind, ListenerPlan, MatchPlan, Plan, PoolPlan, RetryPlan, RoutePlan, TimeoutPlan,
@@ -42,7 +43,11 @@ fn pool(name: &str, first: u16, variant: u8) -> PoolPlan {
         },
         endpoints: (first..first + 1 + u16::from(bit(variant, 1)))
             .map(|port| EndpointPlan {
-                http2: crate::snapshot::Http2::default(),
+                http2: if variant.count_ones() % 2 == 1 {
+                    Http2::Always
+                } else {
+                    Http2::Auto
+                },
                 name: format!("e{port}"),
                 address: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
                 authority: "e".to_owned(),

@@ -7,6 +7,7 @@ use wire::h1::{ResponseReader, encode};
 use wire::{Limits, ResponseHead};
 
 use crate::answer::Got;
+use crate::client_h2::Caller;
 use crate::link::{Peer, Way};
 use crate::oracle::{Tap, Track};
 use crate::plan;
@@ -36,6 +37,8 @@ pub(crate) struct Client {
     /// It left, or half of it.
     pub(crate) gone: bool,
     pub(crate) tunnel: Option<Tunnel>,
+    /// It speaks HTTP/2 on this connection.
+    pub(crate) caller: Option<Box<Caller>>,
 }
 
 pub(crate) struct Tunnel {
@@ -64,6 +67,7 @@ impl Client {
             reading: false,
             gone: false,
             tunnel: None,
+            caller: None,
         }
     }
 
@@ -72,8 +76,9 @@ impl Client {
     }
 
     pub(crate) fn state(&self) -> String {
+        let calls = self.caller.as_ref().map(|caller| caller.state());
         format!(
-            "link {:?} left {} sent {:?} answering {:?} to send {:?}",
+            "link {:?} left {} calls {calls:?} sent {:?} answering {:?} to send {:?}",
             self.link,
             self.left,
             self.sent,
@@ -99,7 +104,9 @@ impl World {
             1 => plan::PROXY,
             _ => plan::PLAIN,
         };
-        let l = self.link(worker, Peer::Client(c), listener, Tap::client());
+        let h2 = self.chance(50);
+        let tap = if h2 { Tap::caller() } else { Tap::client() };
+        let l = self.link(worker, Peer::Client(c), listener, tap);
         let mut fresh = Client::new(self.clients[c].left);
         fresh.link = Some(l);
         fresh.pipelines = self.chance(25);
@@ -113,10 +120,17 @@ impl World {
             };
             fresh.slow = Some((bytes, interval));
         }
-        for _ in 0..=self.random.below(5) {
+        if h2 {
+            fresh.caller = Some(self.caller());
+        }
+        for _ in 0..=self.random.below(if h2 { 12 } else { 5 }) {
             let id = self.specs.len() as u64;
-            let spec = Spec::draw(id, &mut self.random);
-            let last = spec.websocket() || spec.garbage || !spec.keep;
+            let spec = if h2 {
+                Spec::draw_h2(id, &mut self.random)
+            } else {
+                Spec::draw(id, &mut self.random)
+            };
+            let last = !h2 && (spec.websocket() || spec.garbage || !spec.keep);
             self.specs.push(spec);
             self.tracks.push(Track::default());
             fresh.to_send.push_back(id);
@@ -125,9 +139,11 @@ impl World {
             }
         }
         if listener == plan::PROXY {
-            fresh
-                .outgoing
-                .push_back((0, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n".to_vec()));
+            let line = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+            fresh.outgoing.push_back((0, line.to_vec()));
+            if let Some(caller) = &mut fresh.caller {
+                caller.said_bytes += line.len() as u64;
+            }
         }
         self.clients[c] = fresh;
         let delay = self.delay();
@@ -146,6 +162,9 @@ impl World {
 
     /// Sends what is to be sent next.
     pub(crate) fn client_go_on(&mut self, c: usize, l: usize) {
+        if self.clients[c].caller.is_some() {
+            return self.caller_go_on(c, l);
+        }
         let client = &mut self.clients[c];
         if client.outgoing.is_empty() && client.reserve.is_none() {
             let waits = !client.sent.is_empty() || client.got.is_some() || client.tunnel.is_some();
@@ -164,6 +183,11 @@ impl World {
             }
             self.client_write_request(c, id);
         }
+        self.client_push(c, l);
+    }
+
+    /// Sees to it that what waits goes out.
+    pub(crate) fn client_push(&mut self, c: usize, l: usize) {
         if self.clients[c].outgoing.is_empty() {
             return;
         }
@@ -274,6 +298,9 @@ impl World {
         }
         if let Some(tunnel) = &client.tunnel {
             self.tracks[tunnel.id as usize].gone = true;
+        }
+        for call in client.caller.iter().flat_map(|c| c.calls.values()) {
+            self.tracks[call.id as usize].gone = true;
         }
         match how {
             0 => {

@@ -1,6 +1,6 @@
 //! A connection between the proxy and a peer: two bounded pipes with delays, FIN and RST.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use engine::ids::ConnId;
 use engine::input::Closed;
@@ -78,6 +78,10 @@ pub(crate) struct Link {
     pub(crate) peer_gone: bool,
     /// The request that the proxy sent here last (upstream links).
     pub(crate) serving: Option<u64>,
+    /// Bytes that the proxy has read.
+    pub(crate) read_bytes: u64,
+    /// Streams that the peer has ended, well or not (upstream links).
+    pub(crate) ended: BTreeSet<u32>,
     pub(crate) answered_whole: bool,
     pub(crate) upgraded: bool,
 }
@@ -109,6 +113,8 @@ impl Link {
             peer_fin: false,
             peer_gone: false,
             serving: None,
+            read_bytes: 0,
+            ended: BTreeSet::new(),
             answered_whole: false,
             upgraded: false,
         }
@@ -118,6 +124,11 @@ impl Link {
     pub(crate) fn readable(&self) -> bool {
         let fin = self.to_proxy.fin_arrived && !self.eof_told;
         self.rst.is_some() || self.to_proxy.arrived > 0 || fin
+    }
+
+    /// Nothing is on its way, in either direction.
+    pub(crate) fn quiet(&self) -> bool {
+        self.to_proxy.bytes.is_empty() && self.to_peer.bytes.is_empty() && self.peer_out.is_empty()
     }
 
     /// Whether the proxy has taken the whole answer to the request it sent last.

@@ -13,14 +13,18 @@
 
 mod answer;
 mod client;
+mod client_h2;
+mod frames;
 mod link;
 mod node;
 mod oracle;
+mod oracle_h2;
 mod plan;
 mod reading;
 mod spec;
 mod trace;
 mod upstream;
+mod upstream_h2;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -49,7 +53,7 @@ fn run(seed: u64, print: bool) -> (u64, Seen) {
 }
 
 /// Response flags of the access log and other kinds of things that must not die out unnoticed.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 33] = [
     "served",
     "retried",
     "stale",
@@ -57,6 +61,14 @@ const KINDS: [&str; 25] = [
     "queued",
     "upgraded",
     "low class",
+    "h2 to h1",
+    "h1 to h2",
+    "h2 to h2",
+    "h2 upgraded",
+    "gRPC",
+    "gRPC failed",
+    "refused",
+    "cancelled",
     "CG",
     "CS",
     "CF",

@@ -223,8 +223,10 @@ impl World {
             self.trace.line(self.now, || {
                 format!("worker {w} reads {} of link {l}", bytes.len())
             });
+            self.links[l].read_bytes += bytes.len() as u64;
             self.nodes[w].engine.handle(Input::Read(conn, &bytes));
             self.scratch = bytes;
+            self.note_heard(l);
             self.peer_pump(l);
             return self.list(l);
         }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use engine::random::Random;
+use engine::snapshot::Http2;
 use engine::snapshot::plan::{
     Address, Balance, ChannelPlan, Commit, EjectPlan, EndpointPlan, HeaderPlan, HostPolicy,
     ListenerKind, ListenerPlan, MatchPlan, Plan, PoolPlan, RetryPlan, RoutePlan, TimeoutPlan,
@@ -57,6 +58,8 @@ pub(crate) struct Mood {
     pub(crate) attempts_max: u32,
     pub(crate) capacity: u32,
     pub(crate) concurrency: u32,
+    /// How each upstream is spoken to.
+    pub(crate) http2: [Http2; UPSTREAMS],
 }
 
 impl Mood {
@@ -74,8 +77,13 @@ impl Mood {
             attempts_max: pick(random, &[1, 2, 3]) as u32,
             capacity: pick(random, &[0, 1, 3, 16]) as u32,
             concurrency: pick(random, &[1, 2, 4, 64]) as u32,
+            http2: std::array::from_fn(|_| version(random)),
         }
     }
+}
+
+fn version(random: &mut Random) -> Http2 {
+    [Http2::Always, Http2::Always, Http2::Auto, Http2::Never][random.below(4) as usize]
 }
 
 pub(crate) fn draw(mood: &Mood, random: &mut Random) -> Plan {
@@ -121,7 +129,11 @@ fn pool(name: &str, mood: &Mood, random: &mut Random) -> PoolPlan {
         .map(|at| {
             let upstream = (first + at) % UPSTREAMS;
             EndpointPlan {
-                http2: engine::snapshot::Http2::default(),
+                http2: if random.below(20) == 0 {
+                    version(random)
+                } else {
+                    mood.http2[upstream]
+                },
                 name: format!("up{upstream}"),
                 address: Address::Tcp(address(upstream)),
                 authority: format!("up{upstream}"),

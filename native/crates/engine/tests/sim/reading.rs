@@ -6,7 +6,7 @@ use wire::h1::Event as Said;
 
 use crate::answer::Got;
 use crate::client::Tunnel;
-use crate::oracle::{method, number};
+use crate::oracle::method;
 use crate::world::{Event, World};
 
 impl World {
@@ -58,6 +58,9 @@ impl World {
     }
 
     fn client_parse(&mut self, c: usize, l: usize, mut bytes: &[u8]) {
+        if self.clients[c].caller.is_some() {
+            return self.caller_parse(c, l, bytes);
+        }
         loop {
             let client = &mut self.clients[c];
             if client.tunnel.is_some() {
@@ -108,31 +111,8 @@ impl World {
         let client = &mut self.clients[c];
         let got = client.got.as_mut().expect("an answer is under way");
         let spec = &self.specs[got.id as usize];
-        let fields = &client.head.fields;
-        let served = number(fields, "x-sim-served");
-        assert!(
-            served.is_none_or(|id| id == got.id),
-            "{served:?} was answered to {}",
-            got.id
-        );
-        assert!(
-            fields.find_str("keep-alive").is_none(),
-            "a hop-by-hop field came through"
-        );
-        got.head = true;
-        got.status = client.head.status;
+        got.begin(spec, client.head.status, &client.head.fields);
         client.last_keeps = client.head.keep_alive;
-        let kind = fields.find(wire::Name::ContentType).unwrap_or_default();
-        got.events = kind.starts_with(b"text/event-stream");
-        got.local = served.is_none() && !got.events && got.status != 101;
-        if fields.find_str("x-sim-trouble").is_some() {
-            got.expected = spec.trouble();
-        } else if !got.local {
-            got.expected = spec.answer_body();
-        }
-        if spec.verb == crate::spec::Verb::Head {
-            got.expected.clear();
-        }
         let track = &mut self.tracks[got.id as usize];
         track.status = got.status;
         track.local = got.local;
@@ -179,7 +159,9 @@ impl World {
         let got = client.got.take().expect("an answer is under way");
         let spec = &self.specs[got.id as usize];
         got.is_whole(spec);
-        self.tracks[got.id as usize].complete = true;
+        let track = &mut self.tracks[got.id as usize];
+        track.complete = true;
+        track.error = got.is_error(spec);
         client.served += 1;
         let id = got.id;
         self.trace.line(self.now, || {
@@ -221,6 +203,9 @@ impl World {
             if self.clients[c].link != Some(l) {
                 return;
             }
+        }
+        if self.clients[c].caller.is_some() {
+            return self.caller_ended(c, l, reset);
         }
         let client = &mut self.clients[c];
         let end = if reset {

@@ -27,6 +27,11 @@ pub(crate) enum Answer {
     },
     Empty(u16),
     Echo,
+    /// Messages of gRPC, and a status behind them.
+    Messages {
+        count: usize,
+        len: usize,
+    },
     /// The gateway answers by itself.
     Local,
 }
@@ -55,6 +60,8 @@ pub(crate) struct Spec {
     pub(crate) low: bool,
     pub(crate) expect: bool,
     pub(crate) garbage: bool,
+    /// Fields behind the request's body.
+    pub(crate) trailers: bool,
     pub(crate) answer: Answer,
 }
 
@@ -69,6 +76,14 @@ fn content(out: &mut Vec<u8>, id: u64, len: usize) {
         out.push(b'a' + (word & 15) as u8);
         word >>= 5;
     }
+}
+
+/// A message of gRPC: a flag, its length, its content.
+fn message(id: u64, len: usize) -> Vec<u8> {
+    let mut out = vec![0];
+    out.extend_from_slice(&(len as u32).to_be_bytes());
+    content(&mut out, id, len);
+    out
 }
 
 fn chance(random: &mut Random, percent: u64) -> bool {
@@ -140,6 +155,7 @@ impl Spec {
             low: chance(random, 20),
             expect: chance(random, 4),
             garbage: false,
+            trailers: false,
             answer: Answer::Local,
         };
         match random.below(20) {
@@ -172,6 +188,26 @@ impl Spec {
         spec
     }
 
+    /// What is asked on a stream of HTTP/2.
+    pub(crate) fn draw_h2(id: u64, random: &mut Random) -> Self {
+        let mut spec = Self::draw(id, random);
+        spec.expect &= !spec.http10;
+        spec.http10 = false;
+        spec.keep = true;
+        spec.trailers = spec.framed == Some(Framed::Chunked) && chance(random, 10);
+        if !spec.garbage && chance(random, 12) {
+            spec.simple("/inference.GRPCInferenceService/ModelInfer", Verb::Post);
+            spec.framed = Some(Framed::Chunked);
+            spec.stream = false;
+            spec.pad = random.below(3000) as usize;
+            spec.answer = Answer::Messages {
+                count: random.below(6) as usize,
+                len: length(random),
+            };
+        }
+        spec
+    }
+
     fn simple(&mut self, path: &'static str, verb: Verb) {
         self.path = path;
         self.verb = verb;
@@ -183,10 +219,17 @@ impl Spec {
         matches!(self.answer, Answer::Echo)
     }
 
+    pub(crate) fn grpc(&self) -> bool {
+        matches!(self.answer, Answer::Messages { .. })
+    }
+
     /// The request's body.
     pub(crate) fn body(&self) -> Vec<u8> {
         if self.framed.is_none() {
             return Vec::new();
+        }
+        if self.grpc() {
+            return message(self.id ^ 0x5555_0000, self.pad);
         }
         let model = match self.model {
             0 => r#""model":"alpha","#,
@@ -267,9 +310,20 @@ impl Spec {
                     out.extend_from_slice(&event);
                 }
             }
+            Answer::Messages { .. } => out = self.messages().concat(),
             Answer::Empty(_) | Answer::Echo | Answer::Local => {}
         }
         out
+    }
+
+    /// The messages of the answer to a call of gRPC.
+    pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
+        let Answer::Messages { count, len } = self.answer else {
+            return Vec::new();
+        };
+        (0..count)
+            .map(|at| message(self.id + at as u64, len))
+            .collect()
     }
 
     /// The events of the answer.

@@ -9,6 +9,7 @@ use wire::{Limits, RequestHead};
 use crate::link::Way;
 use crate::oracle::number;
 use crate::spec::{Answer, Framed, Spec};
+use crate::upstream_h2::Many;
 use crate::world::{Event, World};
 
 enum Step {
@@ -33,6 +34,17 @@ pub(crate) struct Server {
     tunnel: bool,
     slow: bool,
     reading: bool,
+    /// What tells the versions apart, while it has not come.
+    first: Option<Vec<u8>>,
+    /// The proxy speaks HTTP/2 here.
+    pub(crate) many: Option<Box<Many>>,
+}
+
+impl Server {
+    /// The codec, if the proxy speaks HTTP/2 here.
+    pub(crate) fn codec(&self) -> Option<&wire::h2::Connection> {
+        self.many.as_ref().map(|many| &many.wire)
+    }
 }
 
 impl World {
@@ -51,6 +63,8 @@ impl World {
             tunnel: false,
             slow,
             reading: false,
+            first: Some(Vec::new()),
+            many: None,
         }));
     }
 
@@ -107,10 +121,29 @@ impl World {
         }
     }
 
-    fn server_parse(&mut self, l: usize, mut bytes: &[u8]) {
+    fn server_parse(&mut self, l: usize, bytes: &[u8]) {
         let Some(mut server) = self.servers[l].take() else {
             return;
         };
+        let joined;
+        let mut bytes = bytes;
+        if let Some(mut first) = server.first.take() {
+            first.extend_from_slice(bytes);
+            joined = first;
+            if joined.len() < 2 {
+                server.first = Some(joined);
+                self.servers[l] = Some(server);
+                return;
+            }
+            if joined.starts_with(b"PR") {
+                server.many = Some(self.many());
+            }
+            bytes = &joined;
+        }
+        if server.many.is_some() {
+            self.servers[l] = Some(server);
+            return self.many_parse(l, bytes);
+        }
         loop {
             if server.tunnel {
                 if !bytes.is_empty() {
@@ -233,6 +266,9 @@ impl World {
         let Some(server) = &self.servers[l] else {
             return;
         };
+        if server.many.is_some() {
+            return self.many_idle(l, served);
+        }
         if server.served == served && server.serving.is_none() && server.reader.idle() {
             self.servers[l] = None;
             self.links[l].peer_gone = true;
@@ -379,6 +415,7 @@ impl World {
                 field(&mut out, b"content-type", b"text/event-stream");
                 self.bodies(&mut steps, out, spec, *framed, spec.events(), keep);
             }
+            Answer::Messages { .. } => self.messages(&mut steps, out, spec, keep),
             Answer::Local => {
                 // `/v1/models` and the like, when the gateway asks an engine after all.
                 head(&mut out, 200, spec);
@@ -389,6 +426,26 @@ impl World {
             }
         }
         steps
+    }
+
+    /// A call of gRPC that came to an engine of HTTP/1.1: its status is in the trailers of chunks.
+    fn messages(
+        &mut self,
+        steps: &mut VecDeque<(u64, Step)>,
+        mut out: Vec<u8>,
+        spec: &Spec,
+        keep: bool,
+    ) {
+        head(&mut out, 200, spec);
+        field(&mut out, b"content-type", b"application/grpc");
+        self.bodies(steps, out, spec, Framed::Chunked, spec.messages(), keep);
+        let mut trailers = wire::Fields::new();
+        trailers.push(b"grpc-status", b"0");
+        trailers.push(b"x-sim-end", spec.id.to_string().as_bytes());
+        let mut last = Vec::new();
+        encode::last_chunk(&mut last, Some(&trailers));
+        let at = steps.len() - 2;
+        steps[at] = (0, Step::Send(last));
     }
 
     fn bodies(

@@ -36,9 +36,14 @@ pub(crate) enum Event {
     ClientSend(usize, usize),
     ClientRead(usize, usize),
     ClientLeave(usize, usize, u8),
+    CallStep(usize, usize, u32),
+    CallCredit(usize, usize, u32),
+    CallReset(usize, usize, u32),
     ServerRead(usize),
     ServerStep(usize, u64),
     ServerIdle(usize, u32),
+    StreamStep(usize, u32),
+    StreamCredit(usize, u32),
     Reload,
     Drain,
     Stop,
@@ -103,6 +108,8 @@ pub(crate) struct World {
     pub(crate) ending: Ending,
     /// A drain or a stop was said.
     pub(crate) closing_down: bool,
+    /// From when on connections are cut.
+    pub(crate) cut_ns: u64,
     pub(crate) calm: bool,
     pub(crate) turns: u64,
     /// Requests whose client is known to be gone since this turn began.
@@ -120,7 +127,7 @@ pub(crate) type Seen = BTreeMap<&'static str, u64>;
 /// When faults and new work stop.
 const CALM_NS: u64 = 12 * SECOND;
 /// By when everything must have ended after that.
-const PATIENCE_NS: u64 = 60 * SECOND;
+const PATIENCE_NS: u64 = 200 * SECOND;
 const TURNS_MAX: u64 = 400_000;
 
 impl World {
@@ -164,6 +171,7 @@ impl World {
             generation: 1,
             ending,
             closing_down: false,
+            cut_ns: u64::MAX,
             calm: false,
             turns: 0,
             gone: Vec::new(),
@@ -262,9 +270,14 @@ impl World {
             Event::ClientSend(c, l) => self.client_send(c, l),
             Event::ClientRead(c, l) => self.client_read(c, l),
             Event::ClientLeave(c, l, how) => self.client_leave(c, l, how),
+            Event::CallStep(c, l, stream) => self.call_step(c, l, stream),
+            Event::CallCredit(c, l, stream) => self.call_credit(c, l, stream),
+            Event::CallReset(c, l, stream) => self.call_reset(c, l, stream),
             Event::ServerRead(l) => self.server_read(l),
             Event::ServerStep(l, epoch) => self.server_step(l, epoch),
             Event::ServerIdle(l, served) => self.server_idle(l, served),
+            Event::StreamStep(l, stream) => self.stream_step(l, stream),
+            Event::StreamCredit(l, stream) => self.stream_credit(l, stream),
             Event::Reload => self.reload(),
             Event::Drain => {
                 self.closing_down = true;
@@ -273,6 +286,7 @@ impl World {
                     idle_ns: self.random.below(3) * 500 * MS,
                     admin: self.random.below(2) == 0,
                 };
+                self.cut_ns = drain.deadline_ns;
                 self.trace.line(self.now, || format!("{drain:?}"));
                 for w in 0..2 {
                     self.post(w, Inbound::Mail(Mail::Drain(drain)));
@@ -280,6 +294,7 @@ impl World {
             }
             Event::Stop => {
                 self.closing_down = true;
+                self.cut_ns = self.now;
                 self.trace.line(self.now, || "stop".to_owned());
                 for w in 0..2 {
                     let delay = self.delay();
