@@ -329,7 +329,7 @@ impl World {
                 assert_eq!(by_us, None, "the proxy keeps to the protocol");
                 caller.wire.forget(id, &mut caller.out);
                 if let Some(call) = caller.calls.remove(&id) {
-                    self.call_was_reset(c, call, code);
+                    self.call_was_reset(c, &call, code);
                 }
             }
             Said::Goaway { code, .. } => assert_eq!(code, 0, "the proxy complains"),
@@ -422,7 +422,7 @@ impl World {
         });
     }
 
-    fn call_was_reset(&mut self, c: usize, call: Call, code: u32) {
+    fn call_was_reset(&mut self, c: usize, call: &Call, code: u32) {
         let id = call.id as usize;
         self.trace
             .line(self.now, || format!("call {id} was reset with {code}"));

@@ -127,7 +127,7 @@ impl Frames {
         let mut fields = Vec::new();
         self.decoder
             .decode(&block, |name, value, _| {
-                fields.push((name.to_vec(), value.to_vec()))
+                fields.push((name.to_vec(), value.to_vec()));
             })
             .expect("the proxy compresses well");
         for (name, _) in &fields {

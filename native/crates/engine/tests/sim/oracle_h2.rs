@@ -143,7 +143,14 @@ impl World {
         let Some(caller) = &mut self.clients[c].caller else {
             return;
         };
-        while let Some((_, stream)) = caller.cancels.pop_front_if(|(at, _)| *at <= read_bytes) {
+        while caller
+            .cancels
+            .front()
+            .is_some_and(|(at, _)| *at <= read_bytes)
+        {
+            let Some((_, stream)) = caller.cancels.pop_front() else {
+                return;
+            };
             if let Tap::Caller(tap) = &mut self.taps[l]
                 && let Some(id) = tap.open.remove(&stream)
             {
