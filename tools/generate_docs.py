@@ -27,7 +27,6 @@ LABELS = {
     "Endpoint": "pool, endpoint",
     "Room": "pool",
     "Slot": "pool, endpoint",
-    "Certificate": "listener, name",
     "Worker": "",
     "Process": "",
 }

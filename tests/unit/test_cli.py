@@ -86,8 +86,10 @@ def test_help_is_quick() -> None:
         ),
         (
             ["serve", "--upstream", "ftp://x"],
-            'pools.default.endpoints[0].url: "ftp://x": unsupported scheme; allowed: http, https, '
-            "h2c, unix",
+            (
+                'pools.default.endpoints[0].url: "ftp://x": unsupported scheme; '
+                "allowed: http, https, h2c, unix"
+            ),
         ),
         (
             ["serve", "--upstream", "http://x", "--listen", "h"],
