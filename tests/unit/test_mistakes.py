@@ -1,9 +1,13 @@
 """Every kind of mistake in a configuration file, in the exact words a person reads."""
 
+import contextlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import inspect
 
 from fastproxy.config import load_text, validate
 from fastproxy.config.load import load
@@ -158,6 +162,20 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
                 "it like https://app.example, without a path"
             ),
         ),
+        *(
+            (
+                f"pools: {{a: {{endpoints: [{{url: 'https://h', http2: {word}}}]}}}}\n",
+                f"f.yaml:1: pools.a.endpoints[0].http2: {shown}: allowed: always, auto, never",
+            )
+            for word, shown in [("off", '"off"'), ("sometimes", '"sometimes"'), ("true", "true")]
+        ),
+        (
+            "pools: {a: {endpoints: [{url: 'h2c://h', http2: never}]}}\n",
+            (
+                'f.yaml:1: pools.a.endpoints[0].http2: "never": h2c:// means always; write '
+                "http:// or leave it out"
+            ),
+        ),
         (
             GOOD + "admin: {listen: 'h:1', token: ''}\n",
             "f.yaml:2: admin.token: the secret is empty",
@@ -200,6 +218,38 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
 def test_one(text: str, said: str) -> None:
     """One mistake, one line."""
     assert mistakes(text) == [said]
+
+
+def places(kind: inspect.Type, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place of the model that a value can stand at."""
+    yield path
+    match kind:
+        case inspect.Metadata():
+            yield from places(kind.type, path)
+        case inspect.UnionType():
+            for each in kind.types:
+                yield from places(each, path)
+        case inspect.StructType():
+            for field in kind.fields:
+                yield from places(field.type, (*path, field.encode_name))
+        case inspect.DictType():
+            yield from places(kind.value_type, (*path, "a"))
+        case inspect.VarTupleType():
+            yield from places(kind.item_type, (*path, 0))
+
+
+@pytest.mark.parametrize("path", sorted(set(places(inspect.type_info(Config))), key=str), ids=str)
+def test_no_value_is_more_than_a_mistake(path: tuple[str | int, ...]) -> None:
+    """Whatever stands anywhere, it is read or refused in words: a reload survives it."""
+    values: list[object] = [None, "x", "", "off", "${X}", True, -1, 10**30, 1.5, [], [[]], {}]
+    for value in [*values, {"x": 1}]:
+        document = value
+        for key in reversed(path):
+            document = [document] if key == 0 else {key: document}
+        if isinstance(document, dict):
+            document = {"pools": {"a": {"endpoints": ["http://10.0.0.1:80"]}}} | document
+        with contextlib.suppress(ConfigError):
+            load_text(json.dumps(document), environment={})
 
 
 @pytest.mark.parametrize(

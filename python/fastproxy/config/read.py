@@ -91,13 +91,17 @@ class Reader:
         optional = len(inner) < len(kind.types)
         if isinstance(node, _Bad):
             return None if optional else neutral(inner[0])
-        text_expected = isinstance(inner[0], inspect.StrType)
-        if optional and (node.value is None or (not text_expected and node.value in OFF)):
+        others = [t for t in inner if not isinstance(t, inspect.LiteralType)]
+        if optional and node.value is None:
+            return None
+        if not others:
+            # Among words `off` would be taken for one of them, not for leaving the key out.
+            return self.plain(node, inner[0], path)
+        if optional and not isinstance(inner[0], inspect.StrType) and node.value in OFF:
             return None
         words = [w for t in inner if isinstance(t, inspect.LiteralType) for w in t.values]
         if node.value in words:
             return node.value
-        others = [t for t in inner if not isinstance(t, inspect.LiteralType)]
         if words and isinstance(node.value, str) and isinstance(others[0], inspect.IntType):
             if node.value.isdecimal():
                 return self.read(node, others[0], path)

@@ -69,7 +69,8 @@ class _Writer:
                 inner = [t for t in kind.types if not isinstance(t, inspect.NoneType)]
                 parts = [self.schema(t) for t in inner]
                 if kind.includes_none:
-                    parts.append({"enum": [None, "off"]})
+                    words = all(isinstance(t, inspect.LiteralType) for t in inner)
+                    parts.append({"enum": [None] if words else [None, "off"]})
                 return {"anyOf": parts}
             case inspect.StructType():
                 return self.struct(kind)
