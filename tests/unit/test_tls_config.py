@@ -108,6 +108,12 @@ def test_what_is_watched(folder: Path) -> None:
         ("client_ca: issuer.pem", "client_ca: text",
          ("f.yaml:5: listen[0].tls.client_ca: {}/text: holds no certificate in PEM "
          "(-----BEGIN CERTIFICATE-----)")),
+        ("client_ca: issuer.pem", "",
+         ("f.yaml:6: listen[0].tls.client_auth: \"optional\": asks for nobody's certificate "
+         "without client_ca; name the issuers' bundle")),
+        ("server_name: inner.example", "server_name: a.-b",
+         ('f.yaml:14: pools.a.tls.server_name: "a.-b": must be a host name or an IP address, '
+         "without a port")),
         ("min_version: tls1.3", "min_version: tls1.1",
          'f.yaml:7: listen.tls.min_version: "tls1.1": allowed: tls1.2, tls1.3'),
         ("key: api.key, server_name", "server_name",

@@ -15,7 +15,8 @@ __all__ = ["Place", "Resolve", "parse_listen", "parse_url", "system_resolve"]
 Resolve = Callable[[str], list[str]]
 
 _UNIX_PATH_BYTES_MAX = 107
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_PART = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_HOST = re.compile(rf"{_PART}(?:\.{_PART})*\.?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
 _LATER = {
     "grpc": "write h2c; calls are told by their content-type",

@@ -99,9 +99,9 @@ class ServerTls(Model, frozen=True):
         FilePath | None, doc("PEM bundle that client certificates must come from.")
     ] = None
     client_auth: Annotated[
-        Literal["required", "optional"],
-        doc("With client_ca: whether a client without a certificate is refused."),
-    ] = "required"
+        Literal["required", "optional"] | None,
+        doc("With client_ca: whether a client must have a certificate; left out, it must."),
+    ] = None
     min_version: Annotated[Literal["tls1.2", "tls1.3"], doc("The lowest version.")] = "tls1.2"
 
 

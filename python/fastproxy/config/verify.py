@@ -20,6 +20,7 @@ from fastproxy.config.model import (
     RequestHeaders,
     ResponseHeaders,
     Route,
+    ServerTls,
     UpstreamTls,
 )
 
@@ -27,7 +28,8 @@ __all__ = ["Finding", "Findings", "is_token", "verify"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
-_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9a-fA-F:]+(:[0-9.]+)?")
+_PART = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_NAME = re.compile(rf"{_PART}(\.{_PART})*|[0-9a-fA-F:]+(:[0-9.]+)?")
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}")
 # Set by the proxy itself, or what frames a message: RFC 9110 §7.6.1, RFC 9112 §6.
 _OWNED = frozenset(
@@ -164,10 +166,19 @@ def _listener(path: Path, listener: Listener, found: Findings) -> None:
         except ValueError:
             reason = "not a CIDR block; write it like 10.0.0.0/8, ::1 or unix"
             found.wrong((*path, "trusted_peers", n), reason, peer)
-    if listener.tls is not None and not listener.tls.certificates:
-        found.wrong((*path, "tls", "certificates"), "at least one certificate is needed")
+    if listener.tls is not None:
+        _server_tls((*path, "tls"), listener.tls, found)
     if listener.cors is not None:
         _cors((*path, "cors"), listener.cors, found)
+
+
+def _server_tls(path: Path, tls: ServerTls, found: Findings) -> None:
+    if not tls.certificates:
+        found.wrong((*path, "certificates"), "at least one certificate is needed")
+    if tls.client_auth is not None and tls.client_ca is None:
+        # Else a listener would serve anybody where a certificate was thought to be required.
+        reason = "asks for nobody's certificate without client_ca; name the issuers' bundle"
+        found.wrong((*path, "client_auth"), reason, tls.client_auth)
 
 
 def _cors(path: Path, cors: Cors, found: Findings) -> None:
@@ -221,7 +232,11 @@ def _endpoints(path: Path, pool: Pool, found: Findings) -> None:
     for n, endpoint in enumerate(pool.endpoints):
         where = (*path, "endpoints", n, "url")
         try:
-            secure = parse_url(endpoint.url).secure
+            place = parse_url(endpoint.url)
+            secure = place.secure
+            if place.http2 and endpoint.http2 not in (None, "always"):
+                reason = "h2c:// means always; write http:// or leave it out"
+                found.wrong((*path, "endpoints", n, "http2"), reason, endpoint.http2)
         except ValueError as error:
             found.wrong(where, str(error), endpoint.url)
             secure = endpoint.tls is not None
