@@ -208,8 +208,12 @@ class _Process:
         # The new process has the watchdog of the service, under a number of its own.
         environment.pop("WATCHDOG_PID", None)
         command = [sys.executable, *sys.orig_argv[1:]]
-        # Not a child of the event loop, which would end it with itself.
-        child = await asyncio.to_thread(subprocess.Popen, command, env=environment)
+        try:
+            # Not a child of the event loop, which would end it with itself.
+            child = await asyncio.to_thread(subprocess.Popen, command, env=environment)
+        except OSError as error:
+            self.say(f"no upgrade: {command[0]} cannot be started: {error.strerror or error}")
+            return
         self.say(f"upgrade: process {child.pid} starts")
         while not self.proxy.handed_over:
             if child.poll() is not None:
@@ -239,7 +243,10 @@ class _Process:
         self.notifier.reloading()
         try:
             generation = await self.proxy.reload()
-        except Error as error:
+        except Exception as error:
+            if not isinstance(error, Error):
+                # A bug; but who watches the files must outlive it.
+                logger.exception("reload (%s)", cause)
             self.say(f"reload ({cause}) refused, the old configuration goes on:\n{error}")
             self.notifier.ready("serving an older configuration: the last reload was refused")
             return
