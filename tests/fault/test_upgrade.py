@@ -377,6 +377,8 @@ async def test_without_being_told_a_second_one_does_not_take_over(tmp_path: Path
         assert process.returncode == 2
         assert b"--takeover" in said
         assert (await old.ask()).status == 200
+        # That one only looked.
+        assert b"upgrade" not in old.output
 
 
 async def test_the_simple_command_needs_no_configuration(tmp_path: Path) -> None:

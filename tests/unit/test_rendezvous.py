@@ -72,6 +72,7 @@ def test_a_folder_that_others_write_to_is_not_used(tmp_path: Path) -> None:
 def test_a_stale_socket_is_replaced_a_living_one_is_not(tmp_path: Path) -> None:
     """And only our user may connect, by the file's mode and by the system's word."""
     path = tmp_path / "x.sock"
+    assert not rendezvous.answers(path)
     with rendezvous.bind(path):
         assert path.stat().st_mode & 0o777 == 0o600
         assert rendezvous.answers(path)

@@ -147,6 +147,9 @@ class Offer:
             if not rendezvous.peer_is_ours(sock):
                 self._say("upgrade refused: who asks runs as another user")
                 sock.close()
+            elif not await asyncio.to_thread(_speaks, sock):
+                # Who starts beside us only looks whether we are here.
+                sock.close()
             elif self._busy or self._giver.ending or self._listener is None:
                 why = "another process takes over" if self._busy else "this process is ending"
                 await asyncio.to_thread(send, sock, {"type": "refused", "refused": why})
@@ -208,6 +211,11 @@ class Offer:
         link = await Link(answer).open(sock)
         self._giver.expect(Successor(pid, link))
         return link, pid, handed
+
+
+def _speaks(sock: socket.socket) -> bool:
+    """Whether the other side says anything; what it says is left to be read."""
+    return sock.recv(1, socket.MSG_PEEK) != b""
 
 
 def _offer(sock: socket.socket, given: Sockets, control: int, said: Message) -> str:

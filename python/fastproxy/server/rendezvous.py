@@ -102,9 +102,10 @@ def answers(path: Path) -> bool:
         probe.setblocking(False)
         try:
             probe.connect(str(path))
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
         except OSError:
+            # Its queue is full, or it is another user's: somebody is there.
             return True
         return True
 
