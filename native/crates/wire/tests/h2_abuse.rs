@@ -280,6 +280,28 @@ fn honest_peers_are_not_closed() {
 }
 
 #[test]
+fn a_browser_may_widen_every_window_before_any_answer() {
+    // As Firefox begins: one update of the connection, then HEADERS and an update, stream by
+    // stream; and a client that updates both windows with each stream.
+    let widen = |id| window_update(id, 12_451_840);
+    for each in [1, 2] {
+        let mut attack = Attack::new(&Config::DEFAULT, silent);
+        assert_eq!(attack.send(&widen(0)), None);
+        let opening = (0..100).flat_map(|at| {
+            let id = 1 + 2 * at;
+            let both = [headers(id, END, GET), widen(id), window_update(0, 65_535)];
+            both.into_iter().take(1 + each).flatten()
+        });
+        assert_eq!(attack.send(&opening.collect::<Vec<_>>()), None);
+        assert_eq!(attack.connection.streams(), 100);
+        // The bound is still there: 5, and two for each stream.
+        let left = 5 + 2 * 100 - (1 + 100 * each as u32);
+        let (count, cause) = attack.repeat(|_| window_update(0, 1));
+        assert_eq!((count, cause), (left, Cause::WindowUpdates));
+    }
+}
+
+#[test]
 fn budgets_widen_for_a_gateway() {
     let config = Config {
         widened: 4,

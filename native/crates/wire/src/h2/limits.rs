@@ -53,7 +53,9 @@ pub(crate) const GLITCHES_PRESSED_PERCENT: u32 = 50;
 /// (CVE-2019-9513).
 pub(crate) const PRIORITIES_PER_STREAM: u64 = 100;
 /// WINDOW_UPDATE frames: 5 and, twice, one for each stream and ten for each DATA frame that we
-/// sent, as Envoy has.
+/// sent, as Envoy has. A stream counts as soon as it is opened, whatever we sent on it: browsers
+/// widen each stream's window right behind its HEADERS, a hundred at once before any answer. One
+/// that only opens streams to earn updates pays for them with the budgets of streams.
 pub(crate) const WINDOW_UPDATES_FREE: u64 = 5;
 /// See [`WINDOW_UPDATES_FREE`].
 pub(crate) const WINDOW_UPDATES_TIMES: u64 = 2;
