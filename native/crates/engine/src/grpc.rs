@@ -12,6 +12,17 @@ use wire::Fields;
 const KIND: &[u8] = b"application/grpc";
 /// Digits of a timeout, at most.
 const TIMEOUT_DIGITS_MAX: usize = 8;
+/// The units of a timeout, the most precise first.
+const UNITS: [(u8, u64); 6] = [
+    (b'n', 1),
+    (b'u', 1000),
+    (b'm', MS),
+    (b'S', SECOND),
+    (b'M', 60 * SECOND),
+    (b'H', 3600 * SECOND),
+];
+/// Longer timeouts (146 years) are none: added to a clock of ours they could overflow it.
+const TIMEOUT_NS_MAX: u64 = 1 << 62;
 
 /// Whether a `content-type` says gRPC (and not gRPC-Web, which is another protocol).
 pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
@@ -22,8 +33,8 @@ pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
             .is_none_or(|b| matches!(b, b'+' | b';' | b' '))
 }
 
-/// Nanoseconds of a `grpc-timeout`: up to eight digits and a unit. `None` if it is malformed, or
-/// beyond what a clock of ours counts.
+/// Nanoseconds of a `grpc-timeout`: up to eight digits and a unit; at least 1, which is a deadline
+/// that has passed. `None` if it is malformed, or beyond what a clock of ours counts.
 pub(crate) fn timeout_ns(value: &[u8]) -> Option<u64> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX {
@@ -33,16 +44,22 @@ pub(crate) fn timeout_ns(value: &[u8]) -> Option<u64> {
     for digit in digits {
         count = count * 10 + u64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
     }
-    let unit_ns = match unit {
-        b'H' => 3600 * SECOND,
-        b'M' => 60 * SECOND,
-        b'S' => SECOND,
-        b'm' => MS,
-        b'u' => 1000,
-        b'n' => 1,
-        _ => return None,
-    };
-    count.checked_mul(unit_ns)
+    let (_, unit_ns) = UNITS.iter().find(|(letter, _)| letter == unit)?;
+    let ns = count.checked_mul(*unit_ns)?.max(1);
+    (ns <= TIMEOUT_NS_MAX).then_some(ns)
+}
+
+/// A `grpc-timeout` of what is left, in the most precise unit whose number has eight digits or
+/// fewer; rounded down, for nobody is to work longer than it is waited for.
+pub(crate) fn timeout_text(left_ns: u64) -> Vec<u8> {
+    let left_ns = left_ns.max(1);
+    let fits = |(_, unit_ns): &&(u8, u64)| left_ns / unit_ns < 100_000_000;
+    // The largest is the last: 2^62 ns have seven digits of hours.
+    let (letter, unit_ns) = UNITS.iter().find(fits).unwrap_or(&UNITS[UNITS.len() - 1]);
+    let mut text = Vec::with_capacity(TIMEOUT_DIGITS_MAX + 1);
+    wire::h1::encode::decimal(&mut text, left_ns / unit_ns);
+    text.push(*letter);
+    text
 }
 
 /// The canonical status codes that we use.
@@ -202,7 +219,10 @@ mod tests {
             (b"100m", Some(100 * MS)),
             (b"99999999n", Some(99_999_999)),
             (b"2H", Some(7200 * SECOND)),
-            (b"0u", Some(0)),
+            (b"0u", Some(1)),
+            (b"99999999H", None),
+            (b"1281023H", Some(1_281_023 * 3600 * SECOND)),
+            (b"1281024H", None),
             (b"999999999S", None),
             (b"S", None),
             (b"1", None),
@@ -222,6 +242,26 @@ mod tests {
             b"Application/gRPC; a=b",
         ] {
             assert!(is_grpc(yes));
+    #[test]
+    fn what_is_left_is_told_as_precisely_as_eight_digits_can() {
+        for (ns, text) in [
+            (0, "1n"),
+            (99_999_999, "99999999n"),
+            (100_000_000, "100000u"),
+            (99_999_999_999, "99999999u"),
+            (100_000_000_999, "100000m"),
+            (100_000 * SECOND, "100000S"),
+            (100_000_000 * SECOND, "1666666M"),
+            (TIMEOUT_NS_MAX, "76861433M"),
+            (u64::MAX, "5124095H"),
+        ] {
+            let told = timeout_text(ns);
+            assert_eq!(told.escape_ascii().to_string(), text);
+            let back = timeout_ns(&told).unwrap_or(ns);
+            assert!(back <= ns.max(1) && back >= ns - ns / 50_000, "{text}");
+        }
+    }
+
         }
         for no in [&b"application/grpc-web"[..], b"application/json", b""] {
             assert!(!is_grpc(no));

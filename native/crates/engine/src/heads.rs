@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use crate::error::Failure;
 use crate::exchange::{Exchange, Framing};
+use crate::grpc;
 use crate::peer::{RequestLine, Sink};
 use crate::shared::Endpoint;
 use crate::snapshot::{Dialect, HostPolicy, Pool};
@@ -58,6 +59,7 @@ pub(crate) fn request(
             | Name::XForwardedHost => false,
             Name::AcceptEncoding => !stream,
             Name::XForwardedPort | Name::XRealIp | Name::Forwarded => exchange.trusted,
+            Name::GrpcTimeout => exchange.time_limit_ns == 0,
             Name::Other => exchange.trusted || !field.name.starts_with(OURS),
             known => !hop::is_hop_by_hop(known),
         };
@@ -66,6 +68,7 @@ pub(crate) fn request(
         }
     }
     forwarding(out, exchange, via);
+    deadline(out, exchange, pool);
     if head.websocket {
         out.hop(Name::Connection, b"upgrade");
         out.hop(Name::Upgrade, b"websocket");
@@ -81,6 +84,20 @@ pub(crate) fn request(
         out.line(name, value);
     }
     out.end();
+}
+
+/// What is left of the caller's deadline now that the attempt begins: the time in our queue, and
+/// in attempts before this one, is gone.
+fn deadline(out: &mut impl Sink, exchange: &Exchange, pool: &Pool) {
+    let Some(attempt) = exchange.attempt.as_ref() else {
+        return;
+    };
+    let name = Name::GrpcTimeout;
+    if exchange.time_limit_ns > 0 && !pool.request_headers.drops(name, name.as_str().as_bytes()) {
+        let gone_ns = attempt.started_ns.saturating_sub(exchange.marks.started_ns);
+        let left_ns = exchange.time_limit_ns.saturating_sub(gone_ns);
+        out.known(name, &grpc::timeout_text(left_ns));
+    }
 }
 
 /// `path` without the pool's prefix, if it has it on a segment border.
@@ -325,7 +342,7 @@ impl Extra<'_> {
         match self {
             Self::None => {}
             Self::Grpc(failure) => {
-                for (name, value) in crate::grpc::fields(failure) {
+                for (name, value) in grpc::fields(failure) {
                     out.line(name.as_bytes(), value.as_bytes());
                 }
             }

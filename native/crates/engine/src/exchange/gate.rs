@@ -11,12 +11,12 @@ use wire::{Body, Method, Name};
 impl Engine {
     pub(crate) fn gate(&mut self, exchange: &mut Exchange) -> Step {
         exchange.dialect = super::reply::dialect_of(&exchange.head);
+        if exchange.dialect == Dialect::Grpc {
+            let timeout = exchange.head.fields.find(Name::GrpcTimeout);
+            exchange.time_limit_ns = timeout.and_then(grpc::timeout_ns).unwrap_or(0);
+        }
         if exchange.admin {
             return self.gate_admin(exchange);
-        }
-        if exchange.dialect == Dialect::Grpc {
-            let timeout = exchange.head.fields.find_str("grpc-timeout");
-            exchange.time_limit_ns = timeout.and_then(grpc::timeout_ns).unwrap_or(0);
         }
         if self.draining.is_some() && self.drain_cut {
             return Step::Fail(Failure::new(

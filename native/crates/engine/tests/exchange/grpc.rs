@@ -117,6 +117,66 @@ fn a_deadline_of_the_client_is_kept() {
 
 #[test]
 fn messages_flow_both_ways_while_neither_side_has_ended() {
+#[test]
+fn a_deadline_goes_on_less_the_time_that_is_gone() {
+    let mut t = Bench::new(|plan| {
+        plan["default_pool"] = json!(0);
+        for endpoint in plan["pools"][0]["endpoints"]
+            .as_array_mut()
+            .expect("a list")
+        {
+            endpoint["concurrency"] = json!(1);
+        }
+    });
+    let timeout = |said: &[Said]| {
+        let Some(Said::Head(_, _, fields, _)) = said.iter().find(|s| matches!(s, Said::Head(..)))
+        else {
+            panic!("no head: {said:?}")
+        };
+        let of = |line: &str| line.strip_prefix("grpc-timeout: ").map(str::to_owned);
+        fields.lines().filter_map(of).collect::<Vec<_>>()
+    };
+    let mut client = Peer::client(&mut t);
+    client.ask(&mut t, CALL, "");
+    client.ask(&mut t, CALL, "");
+    let mut upstream = Peer::upstream(&mut t);
+    let mut other = Peer::upstream(&mut t);
+    let said = upstream.hear(&mut t);
+    assert_eq!(timeout(&said), [""; 0], "none is made up");
+    other.hear(&mut t);
+    let mut call = CALL.to_vec();
+    call.push(("grpc-timeout", "2S"));
+    client.ask(&mut t, &call, "");
+    t.after_ms(300);
+    upstream.answer(stream_of(&said), 200, &[("grpc-status", "0")], true);
+    upstream.flush(&mut t);
+    let said = upstream.hear(&mut t);
+    assert_eq!(timeout(&said), ["1700000u"], "less its wait in our queue");
+    t.after_ms(200);
+    upstream.reset(&mut t, stream_of(&said), ErrorCode::RefusedStream);
+    let (conn, _) = t.dial().expect("a dial");
+    t.after_ms(100);
+    t.mail_connected(conn);
+    let mut again = Peer::upstream_of(&mut t, conn);
+    let said = again.hear(&mut t);
+    assert_eq!(timeout(&said), ["1400000u"], "less an attempt and a dial");
+}
+
+#[test]
+fn a_deadline_that_no_clock_counts_is_the_upstream_s_affair() {
+    let mut t = bench();
+    let mut client = Peer::client(&mut t);
+    let mut call = CALL.to_vec();
+    call.push(("grpc-timeout", "99999999H"));
+    client.ask(&mut t, &call, "");
+    let mut upstream = Peer::upstream(&mut t);
+    let said = upstream.hear(&mut t);
+    assert!(
+        matches!(&said[..], [.., Said::Head(_, _, f, _)] if f.contains("grpc-timeout: 99999999H\n")),
+        "{said:?}"
+    );
+}
+
     let mut t = bench();
     let mut client = Peer::client(&mut t);
     let id = client.head(CALL, false);
