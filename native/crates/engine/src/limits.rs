@@ -22,7 +22,8 @@ pub const PING_ANSWER_NS: u64 = 15 * SECOND;
 /// Milliseconds after which a client's HTTP/2 connection is wound up, jittered by a tenth, so that
 /// long-lived clients spread again over gateways that were added.
 pub const H2_AGE_MS: u64 = 3_600_000;
-/// Streams that a client's HTTP/2 connection serves before it is wound up.
+/// Streams that a client's HTTP/2 connection serves before it is wound up, jittered as its age is:
+/// clients that began together do not all come back together.
 pub const H2_STREAMS_MAX: u64 = 100_000;
 /// An HTTP/2 connection on which streams were served may be idle for so long: a new one costs a
 /// handshake.

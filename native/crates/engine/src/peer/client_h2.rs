@@ -61,6 +61,7 @@ impl Engine {
             now_ns,
         );
         h2.retire_ns = now_ns + jitter_ms * MS;
+        h2.retire_streams = limits::H2_STREAMS_MAX * jitter_ms / limits::H2_AGE_MS;
         if let Some(client) = conn.client_mut() {
             client.mode = ClientMode::H2;
             client.reader = None;
@@ -190,7 +191,7 @@ impl Engine {
         let share = if requests_max > 0 {
             u64::from(requests_max)
         } else {
-            limits::H2_STREAMS_MAX
+            h2.retire_streams
         };
         accepted >= share && !h2.wire.going()
     }

@@ -19,6 +19,8 @@ pub(crate) struct H2 {
     pub(crate) probed_ns: Option<u64>,
     /// When the connection is to be wound up, whatever it does.
     pub(crate) retire_ns: u64,
+    /// The connection is to be wound up with its so manieth stream.
+    pub(crate) retire_streams: u64,
     /// When its last stream ended.
     pub(crate) idle_since_ns: u64,
     /// We asked the peer to open no more streams, then; what was under way is still taken.
@@ -34,6 +36,7 @@ impl H2 {
             heard_ns: now_ns,
             probed_ns: None,
             retire_ns: u64::MAX,
+            retire_streams: u64::MAX,
             idle_since_ns: now_ns,
             winding_ns: None,
         }
