@@ -321,6 +321,93 @@ fn what_was_not_processed_is_tried_again_whatever_it_is() {
     assert_eq!(status(&t.got(client)), 200);
 }
 
+/// GOAWAY, with the last stream that was processed.
+fn goaway(last: u32) -> Vec<u8> {
+    [
+        &[0, 0, 8, 7, 0, 0, 0, 0, 0][..],
+        &last.to_be_bytes(),
+        &[0; 4],
+    ]
+    .concat()
+}
+
+#[test]
+fn the_first_refusal_costs_nothing_and_the_second_is_within_the_budget() {
+    // A request earns that share of a retry: with 0 the budget has none, with 1 just this one.
+    for (ratio, again) in [(0.0, false), (1.0, true)] {
+        let mut t = Bench::new(|plan| {
+            h2c(plan);
+            let retry = &mut plan["pools"][0]["retry"];
+            (retry["budget_ratio"], retry["budget_min_per_s"]) = (json!(ratio), json!(0));
+        });
+        let client = t.client();
+        let body = r#"{"model":"llama-3"}"#;
+        t.send(client, crate::bench::post("/v1/files", "", body));
+        let mut ports = Vec::new();
+        for refusal in [None, Some(goaway(0))] {
+            let (conn, port) = t.dial().expect("a dial");
+            ports.push(port);
+            t.mail_connected(conn);
+            let mut upstream = Peer::upstream_of(&mut t, conn);
+            let (id, ..) = head_of(&upstream.hear(&mut t));
+            match refusal {
+                None => upstream.reset(&mut t, id, ErrorCode::RefusedStream),
+                Some(goaway) => upstream.raw(&mut t, &goaway),
+            }
+        }
+        assert_eq!(
+            ports[0], ports[1],
+            "the same endpoint, on a connection of its own"
+        );
+        let third = t.dial();
+        assert_eq!(third.is_some(), again);
+        let Some((conn, port)) = third else {
+            assert_eq!(status(&t.got(client)), 502);
+            assert_eq!(t.record().flag, "UX");
+            continue;
+        };
+        assert_ne!(port, ports[0], "elsewhere");
+        t.mail_connected(conn);
+        let mut upstream = Peer::upstream_of(&mut t, conn);
+        let (id, ..) = head_of(&upstream.hear(&mut t));
+        // Now both are spent.
+        upstream.reset(&mut t, id, ErrorCode::RefusedStream);
+        assert_eq!(t.dial(), None);
+        assert_eq!(status(&t.got(client)), 502);
+        assert!(t.is_quiet());
+    }
+}
+
+#[test]
+fn streams_below_a_goaway_go_on_and_those_above_go_elsewhere() {
+    let mut t = Bench::new(h2c);
+    let (first, second) = (t.client(), t.client());
+    let body = r#"{"model":"llama-3"}"#;
+    let one = |plan: &mut Value| {
+        let endpoint = plan["pools"][0]["endpoints"][0].take();
+        plan["pools"][0]["endpoints"] = json!([endpoint]);
+        h2c(plan);
+    };
+    t.reload(one);
+    t.send(first, crate::bench::post("/v1/files", "", body));
+    let mut upstream = Peer::upstream(&mut t);
+    let (low, ..) = head_of(&upstream.hear(&mut t));
+    t.send(second, crate::bench::post("/v1/files", "", body));
+    let (high, ..) = head_of(&upstream.hear(&mut t));
+    upstream.raw(&mut t, &goaway(low));
+    let mut again = Peer::upstream(&mut t);
+    let (id, ..) = head_of(&again.hear(&mut t));
+    for (peer, id) in [(&mut upstream, low), (&mut again, id)] {
+        peer.answer(id, 200, &[("content-length", "2")], false);
+        peer.data(id, b"ok", true);
+        peer.flush(&mut t);
+    }
+    assert!(low < high);
+    assert_eq!((status(&t.got(first)), status(&t.got(second))), (200, 200));
+    assert_eq!((t.record().attempts, t.record().attempts), (1, 1));
+    assert!(t.is_quiet());
+}
+
 #[test]
 fn an_upstream_that_says_goodbye_gets_no_new_stream_and_finishes_the_old() {
     let mut t = Bench::new(h2c);
