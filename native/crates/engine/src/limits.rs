@@ -46,6 +46,9 @@ pub const H2_UPSTREAM_IDLE_NS: u64 = 60 * SECOND;
 /// Answers that wait for a client to take them. A client that pipelines is served strictly in
 /// order; with so many answers unsent, or `QUEUE_BYTES_HIGH` bytes of them, nothing more of it is
 /// read or parsed until they are out (RFC 9112 §9.3.2 leaves the depth to us). What it sent
+/// For so long an endpoint that was found to speak no HTTP/2 is passed over by calls that need it:
+/// an engine that was replaced is found out about, and a handshake in vain is rare.
+pub const HTTP1_ONLY_NS: u64 = 30 * SECOND;
 /// meanwhile stays in its stash, at most two reads' worth.
 pub const PIPELINED_ANSWERS_MAX: usize = 16;
 /// Endpoints that a waiter's permit is matched against when one becomes free.

@@ -50,6 +50,8 @@ pub(crate) struct Local {
     idle: Vec<Vec<ConnId>>,
     /// By slot.
     shards: Vec<Shard>,
+    /// Slots of endpoints that were found to speak no HTTP/2, and until when that is believed.
+    http1_only: Vec<(u32, u64)>,
 }
 
 impl Locals {
@@ -74,8 +76,11 @@ impl Locals {
                     endpoints: Vec::new(),
                     idle: Vec::new(),
                     shards: Vec::new(),
+                    http1_only: Vec::new(),
                 });
             } else if let Some(local) = self.pools_seen.get_mut(at) {
+                // A slot may have passed to another endpoint.
+                local.http1_only.clear();
                 local.cells = cells;
                 local.pool = Arc::clone(pool);
             }
@@ -202,6 +207,14 @@ impl Locals {
         }
     }
 
+    /// Notes that an endpoint speaks no HTTP/2.
+    pub(crate) fn note_http1_only(&mut self, at: usize, slot: u32, until_ns: u64) {
+        if let Some(local) = self.pools_seen.get_mut(at) {
+            local.http1_only.retain(|(known, _)| *known != slot);
+            local.http1_only.push((slot, until_ns));
+        }
+    }
+
     /// The HTTP/2 connections to an endpoint.
     pub(crate) fn shard(&self, at: usize, slot: u32) -> Option<&Shard> {
         self.pools_seen.get(at)?.shards.get(slot as usize)
@@ -218,6 +231,18 @@ impl Locals {
 }
 
 impl Local {
+    /// Slots of endpoints that are passed over because they speak no HTTP/2: all that were found so
+    /// but one whose time is up, so that no call looks at several again.
+    pub(crate) fn http1_only(&self, now_ns: u64) -> impl Iterator<Item = u32> {
+        let again = self
+            .http1_only
+            .iter()
+            .find(|(_, until_ns)| now_ns >= *until_ns);
+        let again = again.map(|(slot, _)| *slot);
+        let slots = self.http1_only.iter().map(|(slot, _)| *slot);
+        slots.filter(move |slot| Some(*slot) != again)
+    }
+
     fn set(&mut self, slot: u32, cells: Arc<Cells>) {
         let slot = slot as usize;
         if self.endpoints.len() <= slot {

@@ -62,6 +62,8 @@ pub enum FailureKind {
     UpstreamClosed,
     /// The engine said that it did not process the request.
     UpstreamRefused,
+    /// The engine does not speak the version of HTTP that the call needs.
+    UpstreamVersion,
     /// The engine's answer breaks HTTP.
     UpstreamBadResponse,
     /// No response head in time.
@@ -85,7 +87,7 @@ pub enum FailureKind {
 }
 
 /// Every kind, in the order of its number.
-pub const FAILURE_KINDS: [FailureKind; 37] = [
+pub const FAILURE_KINDS: [FailureKind; 38] = [
     FailureKind::BadRequest,
     FailureKind::UriTooLong,
     FailureKind::FieldsTooLarge,
@@ -113,6 +115,7 @@ pub const FAILURE_KINDS: [FailureKind; 37] = [
     FailureKind::UpstreamReset,
     FailureKind::UpstreamClosed,
     FailureKind::UpstreamRefused,
+    FailureKind::UpstreamVersion,
     FailureKind::UpstreamBadResponse,
     FailureKind::UpstreamHeadTimeout,
     FailureKind::FirstTokenTimeout,

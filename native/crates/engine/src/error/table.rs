@@ -349,6 +349,18 @@ pub(super) const ROWS: [Row; FAILURE_KINDS.len()] = [
         should_retry: Some(false),
         message: "The engine did not process the request. Try again later.",
     },
+    // UpstreamVersion
+    Row {
+        status: 502,
+        flag: "UV",
+        code: "upstream_version",
+        origin: Origin::Upstream,
+        retry: Retry::Elsewhere,
+        openai: "server_error",
+        anthropic: "api_error",
+        should_retry: Some(false),
+        message: "The engine does not speak HTTP/2, which this call needs. Tell its operator.",
+    },
     // UpstreamBadResponse
     Row {
         status: 502,

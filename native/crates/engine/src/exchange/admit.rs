@@ -15,6 +15,7 @@ impl Engine {
     pub(crate) fn admit(&mut self, exchange: &mut Exchange) -> Step {
         exchange.marks.admission_ns = self.now.mono_ns;
         exchange.reservation = Reservation::estimate(&exchange.scan);
+        self.pass_over(exchange);
         let Some(pool) = exchange.pool.as_ref() else {
             return Step::Fail(Failure::new(FailureKind::Internal, "no pool after match"));
         };
@@ -76,7 +77,10 @@ impl Engine {
         cells.observe(Metric::ChannelDepth, u64::from(refusal.depth));
         exchange.tally.retry_after_ms = refusal.retry_after_ms;
         // After an attempt that failed, its failure says more than the refusal of another try.
-        let failure = exchange.setback.take();
+        let mut failure = exchange.setback.take();
+        if failure.is_none() && refusal.reason == RefusalReason::NoEndpoint {
+            failure = self.passed_over(exchange);
+        }
         if refusal.pump {
             self.pump_room(exchange);
         }

@@ -182,6 +182,9 @@ impl Engine {
             Ok(_) => {
                 self.note_dialled(exchange);
                 exchange.phase = Phase::Stream;
+                if self.is_mismatch(exchange) {
+                    return self.wrong_version(exchange);
+                }
                 self.dispatch(exchange);
                 self.advance(exchange);
             }

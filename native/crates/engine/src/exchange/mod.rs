@@ -42,6 +42,7 @@ pub use account::{Reservation, Unit};
 pub use authenticate::Principal;
 
 /// Where an exchange is in its life.
+pub(crate) use version::needs_h2;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The head is complete.
@@ -248,7 +249,7 @@ pub struct Exchange {
     pub(crate) sequence: Option<u64>,
     pub(crate) attempt: Option<Attempt>,
     pub(crate) attempts: u32,
-    /// Slots of endpoints that failed this exchange.
+    /// Slots of endpoints that failed this exchange, or that do not speak what it needs.
     pub(crate) tried: Vec<u32>,
     /// The one free retry on a stale connection was used.
     pub(crate) stale_used: bool,

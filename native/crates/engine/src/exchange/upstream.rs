@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Exchange, Phase, Step};
+use super::{Exchange, Phase, Step, needs_h2};
 use crate::conn::{Conn, Side, Speaks, UpstreamState};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
@@ -29,12 +29,16 @@ impl Engine {
         let endpoint = Arc::clone(&attempt.endpoint);
         let slot = endpoint.slot;
         let version = self.upstream_version(exchange, &endpoint);
+        if let Some(step) = self.mismatch(exchange, version) {
+            return step;
+        }
         if version == Speaks::Http2
             && let Some(step) = self.h2_attach(exchange, slot)
         {
             return step;
         }
-        let idle = if exchange.fresh || version == Speaks::Http2 {
+        // An idle connection is one of HTTP/1.1.
+        let idle = if exchange.fresh || version == Speaks::Http2 || needs_h2(exchange) {
             None
         } else {
             self.take_idle(exchange.local, slot, &endpoint)
@@ -193,8 +197,9 @@ impl Engine {
         );
         let stale = attempt.reused && lost && may_repeat;
         // RFC 9113 §8.7: what was not processed may be repeated, whatever it is.
-        let unprocessed = failure.kind == FailureKind::UpstreamRefused;
-        let stale = (stale || unprocessed)
+        let refused = failure.kind == FailureKind::UpstreamRefused;
+        let unprocessed = refused || failure.kind == FailureKind::UpstreamVersion;
+        let stale = (stale || refused)
             && !attempt.answered
             && !exchange.stale_used
             && exchange.body.base == 0;
@@ -287,7 +292,8 @@ impl Engine {
         self.drop_attempt(exchange, outcome);
     }
 
-    fn keep_upstream(&mut self, id: ConnId) {
+    /// A connection of HTTP/1.1 has served: it waits for the next request, or closes.
+    pub(crate) fn keep_upstream(&mut self, id: ConnId) {
         let now_ns = self.now.mono_ns;
         let Some(conn) = self.conns.get_mut(id) else {
             return;

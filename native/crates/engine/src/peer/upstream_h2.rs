@@ -8,7 +8,7 @@ use super::h2::of_tag;
 use crate::conn::{Conn, Speaks, Upstream, UpstreamState};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
-use crate::exchange::{Exchange, Phase, Step};
+use crate::exchange::{Exchange, Phase, Step, needs_h2};
 use crate::grpc;
 use crate::heads;
 use crate::ids::ConnId;
@@ -41,11 +41,11 @@ impl Engine {
                 let shard = self.locals.shard(exchange.local, endpoint.slot);
                 match shard.and_then(|shard| shard.speaks) {
                     Some(true) => Speaks::Http2,
-                    Some(false) => Speaks::Http1,
-                    None => Speaks::Handshake,
+                    Some(false) if !needs_h2(exchange) => Speaks::Http1,
+                    Some(false) | None => Speaks::Handshake,
                 }
             }
-            Http2::Auto if exchange.dialect == Dialect::Grpc => Speaks::Http2,
+            Http2::Auto if needs_h2(exchange) => Speaks::Http2,
             Http2::Auto => Speaks::Http1,
         }
     }
@@ -245,7 +245,16 @@ impl Engine {
         self.upstream_cells(id, |cells| {
             cells.inc_at(Metric::UpstreamHttp2Closures, closing.cause as usize);
         });
-        let failure = Failure::new(FailureKind::UpstreamBadResponse, closing.why);
+        let mut failure = Failure::new(FailureKind::UpstreamBadResponse, closing.why);
+        if let Some(upstream) = self.conns.get(id).and_then(Conn::upstream)
+            && upstream.h2.as_ref().is_some_and(|h2| !h2.wire.settled())
+        {
+            // Its first word was none of HTTP/2: it processed nothing that we said.
+            let (local, slot) = (upstream.local, upstream.endpoint.slot);
+            let why = "the endpoint does not answer in HTTP/2, which gRPC and http2: always need";
+            failure = Failure::new(FailureKind::UpstreamVersion, why);
+            self.note_http1_only(local, slot);
+        }
         self.h2_upstream_cut(id, failure);
     }
 

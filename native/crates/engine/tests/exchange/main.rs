@@ -13,3 +13,5 @@ mod matching;
 mod peer;
 mod streams;
 mod tls;
+mod versions;
+mod winding;

@@ -214,7 +214,8 @@ fn alert_reason(alert: AlertDescription) -> &'static str {
             "the endpoint knows no certificate for the name; set tls.server_name"
         }
         AlertDescription::NoApplicationProtocol => {
-            "the endpoint speaks neither HTTP/1.1 nor HTTP/2 by ALPN"
+            "the endpoint speaks no protocol that we offer by ALPN: with http2: always that is \
+             HTTP/2 alone, with never HTTP/1.1; set http2: auto"
         }
         _ => "the endpoint refused the TLS handshake; its log says why",
     }
