@@ -11,7 +11,7 @@ use crate::ids::ExchangeId;
 use crate::metrics::Cells;
 use crate::peer::H2;
 use crate::secure::Secured;
-use crate::shared::{Endpoint, Open, Peer};
+use crate::shared::{Endpoint, Grant, Open, Outcome, Peer};
 use crate::snapshot::Listener;
 use crate::timer::TimerSlot;
 use wire::h1::{RequestReader, ResponseReader};
@@ -152,6 +152,9 @@ pub(crate) struct Upstream {
     pub(crate) h2: Option<Box<H2>>,
     /// While it is dialled: who wants a stream of it beside `exchange`.
     pub(crate) waiting: Vec<ExchangeId>,
+    /// Permits of streams that were cancelled, while the frames that say so stand in line behind
+    /// more than `QUEUE_BYTES_HIGH` that the endpoint does not take.
+    pub(crate) owed: Vec<(Grant, Outcome)>,
     /// Which address of the endpoint's name it is connected to.
     pub(crate) peer: Option<Peer>,
     /// It counts among the endpoint's connections.

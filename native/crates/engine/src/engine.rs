@@ -381,6 +381,7 @@ impl Engine {
                     cells.sub(Metric::UpstreamOpen, 1);
                 }
                 self.locals.forget(upstream.local, slot, id);
+                self.pay(upstream.owed);
             }
         }
         self.outputs.push_back(Output::Close(id, how));

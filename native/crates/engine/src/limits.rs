@@ -39,6 +39,10 @@ pub const H2_TRUSTED_WIDER: u32 = 10;
 /// Streams on one upstream connection before another is dialled: enough that engine steps share
 /// their writes, few enough that one lost connection does not take a fleet's streams along.
 pub const H2_UPSTREAM_STREAMS: usize = 64;
+/// Bytes of answers that wait for a client of HTTP/2; beyond it nothing more of it is read until it
+/// takes some: heads and resets are in no window, and who asks without reading would pile them up.
+/// Data stops far below, at `wire::h2::OUT_BYTES_HIGH`.
+pub const H2_UNSENT_BYTES_MAX: usize = 256 * 1024;
 /// HTTP/2 connections of one worker to one endpoint; beyond it streams share them evenly.
 pub const H2_UPSTREAM_CONNECTIONS: usize = 64;
 /// An upstream HTTP/2 connection without a stream is kept for so long.

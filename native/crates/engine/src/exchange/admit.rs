@@ -130,9 +130,9 @@ impl Engine {
 
     /// Gives a permit that nobody waits for back to its room.
     pub(crate) fn pass_on(&mut self, grant: Grant) {
-        let Some(room) = grant.room() else { return };
-        let wake = room.leave(grant, Outcome::Neutral, self.now.mono_ns, &mut self.random);
-        self.deliver(wake);
+        if let Some(room) = grant.room() {
+            self.give_back(&room, grant, Outcome::Neutral);
+        }
     }
 
     /// A waiter's time is up, or its client left.

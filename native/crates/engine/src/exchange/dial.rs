@@ -48,6 +48,7 @@ impl Engine {
             tunnel: false,
             h2: None,
             waiting: Vec::new(),
+            owed: Vec::new(),
             peer: None,
             _open: endpoint.target.opened(),
         };
@@ -181,10 +182,10 @@ impl Engine {
         match result {
             Ok(_) => {
                 self.note_dialled(exchange);
-                exchange.phase = Phase::Stream;
                 if self.is_mismatch(exchange) {
                     return self.wrong_version(exchange);
                 }
+                exchange.phase = Phase::Stream;
                 self.dispatch(exchange);
                 self.advance(exchange);
             }

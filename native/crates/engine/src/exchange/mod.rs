@@ -157,6 +157,8 @@ pub(crate) struct Attempt {
 
 /// The response as far as it went.
 #[derive(Debug, Default)]
+    /// The connection that is to tell the endpoint that this was cancelled, and cannot yet.
+    pub(crate) unheard: Option<ConnId>,
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) framing: Framing,

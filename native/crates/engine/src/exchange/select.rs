@@ -24,6 +24,7 @@ impl Engine {
             request_done: false,
             stream: 0,
             answered: false,
+            unheard: None,
         });
     }
 

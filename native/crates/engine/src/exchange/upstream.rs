@@ -15,7 +15,7 @@ use crate::input::Closed;
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::How;
-use crate::shared::Outcome;
+use crate::shared::{Grant, Outcome, Room};
 use crate::timer::TimerKey;
 use wire::{Body, Method};
 
@@ -117,6 +117,7 @@ impl Engine {
             return;
         };
         if conn.h2_ref().is_some() {
+            self.upstream_heard(id);
             return self.h2_settle(id);
         }
         if conn.out.len() > limits::QUEUE_BYTES_LOW {
@@ -207,6 +208,7 @@ impl Engine {
             exchange.stale_used = true;
             exchange.fresh = true;
             attempt.answered = false;
+            attempt.unheard = None;
             attempt.sent = false;
             attempt.request_done = false;
             exchange.body.sent = 0;
@@ -255,22 +257,35 @@ impl Engine {
         allowed
     }
 
-    /// Ends the attempt, if there is one: connection closed, permit settled.
+    /// Ends the attempt, if there is one: connection closed, permit settled. A permit is free once
+    /// its endpoint can know (rule 3): a client that asks and cancels, again and again, makes no
+    /// more work than the endpoint may have, and no longer queue than that work's.
     pub(crate) fn drop_attempt(&mut self, exchange: &mut Exchange, outcome: Outcome) {
         let Some(mut attempt) = exchange.attempt.take() else {
             return;
         };
         self.upstream_cancel(&mut attempt, exchange.id);
-        if let (Some(grant), Some(pool)) = (attempt.grant.take(), &exchange.pool) {
-            let now_ns = self.now.mono_ns;
-            let wake = pool.room.leave(grant, outcome, now_ns, &mut self.random);
-            if wake.ejected
-                && let Some(cells) = self.locals.endpoint(exchange.local, attempt.endpoint.slot)
-            {
-                cells.inc(Metric::Ejections);
-            }
-            self.deliver(wake);
+        let (Some(grant), Some(pool)) = (attempt.grant.take(), &exchange.pool) else {
+            return;
+        };
+        let unheard = attempt.unheard.and_then(|id| self.conns.get_mut(id));
+        match unheard.and_then(Conn::upstream_mut) {
+            Some(upstream) => upstream.owed.push((grant, outcome)),
+            None => self.give_back(&pool.room, grant, outcome),
         }
+    }
+
+    /// Gives a permit back to its room.
+    pub(crate) fn give_back(&mut self, room: &Room, grant: Grant, outcome: Outcome) {
+        let slot = grant.endpoint.slot;
+        let wake = room.leave(grant, outcome, self.now.mono_ns, &mut self.random);
+        if wake.ejected
+            && let Some(local) = self.locals.named(room.name())
+            && let Some(cells) = self.locals.endpoint(local, slot)
+        {
+            cells.inc(Metric::Ejections);
+        }
+        self.deliver(wake);
     }
 
     /// The response is complete: the connection goes back to the pool if it may.

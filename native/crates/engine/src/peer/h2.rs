@@ -110,10 +110,11 @@ impl Engine {
         }
         self.mark(id);
         let mut over = false;
+        let mut stands = false;
         let now_ns = self.now.mono_ns;
-        if let Some(conn) = self.conns.get_mut(id)
-            && let Some((h2, out)) = conn.h2()
-        {
+        if let Some(conn) = self.conns.get_mut(id) {
+            stands = conn.paused || conn.out.len() > crate::limits::H2_UNSENT_BYTES_MAX;
+            let Some((h2, out)) = conn.h2() else { return };
             if h2.wire.streams() == 0 {
                 over = h2.wire.going() && h2.winding_ns.is_none();
             } else {
@@ -121,9 +122,32 @@ impl Engine {
             }
             out.settle(&mut self.spares);
         }
+        if stands {
+            self.h2_throttle(id);
+        }
         if over {
             self.close(id, crate::output::How::Flush(Vec::new()));
         }
+    }
+
+    /// Reads no more of a client that asks and does not take the answers, until it does.
+    fn h2_throttle(&mut self, id: ConnId) {
+        let Some(conn) = self
+            .conns
+            .get_mut(id)
+            .filter(|conn| conn.client().is_some())
+        else {
+            return;
+        };
+        let full = conn.out.len() > crate::limits::H2_UNSENT_BYTES_MAX;
+        let progress_ns = conn.progress_ns;
+        if conn.paused
+            && let Some((h2, _)) = conn.h2()
+        {
+            // All that is seen of it now is what it takes.
+            h2.heard_ns = h2.heard_ns.max(progress_ns);
+        }
+        self.pause(id, full);
     }
 
     fn h2_relieved(&mut self, id: ConnId, exchange: ExchangeId) {

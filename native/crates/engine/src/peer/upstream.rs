@@ -8,6 +8,7 @@ use crate::heads;
 use crate::ids::{ConnId, ExchangeId};
 use crate::limits;
 use crate::output::How;
+use crate::shared::{Grant, Outcome};
 use wire::Body;
 use wire::h1::encode;
 use wire::h2::ErrorCode;
@@ -153,7 +154,35 @@ impl Engine {
             h2.wire.reset(stream, ErrorCode::Cancel, out);
             h2.wire.forget(stream, out);
         }
+        if self.upstream_stands(id) {
+            attempt.unheard = Some(id);
+        }
         self.h2_later(id);
+    }
+
+    /// Whether so much waits for the endpoint that what is queued now is not as good as sent.
+    fn upstream_stands(&self, id: ConnId) -> bool {
+        let conn = self.conns.get(id);
+        conn.is_some_and(|conn| conn.out.len() > limits::QUEUE_BYTES_HIGH)
+    }
+
+    /// The endpoint took bytes: permits that waited for it are free.
+    pub(crate) fn upstream_heard(&mut self, id: ConnId) {
+        if self.upstream_stands(id) {
+            return;
+        }
+        let upstream = self.conns.get_mut(id).and_then(Conn::upstream_mut);
+        let owed = upstream.map(|upstream| std::mem::take(&mut upstream.owed));
+        self.pay(owed.unwrap_or_default());
+    }
+
+    /// Gives permits back that waited for a connection.
+    pub(crate) fn pay(&mut self, owed: Vec<(Grant, Outcome)>) {
+        for (grant, outcome) in owed {
+            if let Some(room) = grant.room() {
+                self.give_back(&room, grant, outcome);
+            }
+        }
     }
 
     /// A connection of HTTP/1.1 ends with its request. One that is dialled for HTTP/2 may have

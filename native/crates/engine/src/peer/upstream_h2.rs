@@ -79,10 +79,13 @@ impl Engine {
     /// fewest. `None`: one is to be dialled.
     fn h2_shard(&self, local: usize, endpoint: &Endpoint, fresh: bool) -> Option<ConnId> {
         let shard = self.locals.shard(local, endpoint.slot)?;
-        let mut best: Option<(usize, ConnId)> = None;
+        let mut best: Option<((bool, usize), ConnId)> = None;
         let mut open = 0;
         for id in &shard.conns {
-            let Some(upstream) = self.conns.get(*id).and_then(Conn::upstream) else {
+            let Some(conn) = self.conns.get(*id) else {
+                continue;
+            };
+            let Some(upstream) = conn.upstream() else {
                 continue;
             };
             // The slot may have passed to another endpoint in a reload.
@@ -95,12 +98,15 @@ impl Engine {
                 _ => continue,
             };
             open += 1;
-            if best.is_none_or(|(least, _)| streams < least) {
-                best = Some((streams, *id));
+            // One whose peer takes nothing is the last choice.
+            let load = (conn.out.len() > limits::QUEUE_BYTES_HIGH, streams);
+            if best.is_none_or(|(least, _)| load < least) {
+                best = Some((load, *id));
             }
         }
-        let (streams, id) = best?;
-        let full = streams >= limits::H2_UPSTREAM_STREAMS && open < limits::H2_UPSTREAM_CONNECTIONS;
+        let ((stands, streams), id) = best?;
+        let full = (stands || streams >= limits::H2_UPSTREAM_STREAMS)
+            && open < limits::H2_UPSTREAM_CONNECTIONS;
         let max = self.locals.local(local).pool.connections_max;
         (!full || endpoint.target.open() >= max).then_some(id)
     }

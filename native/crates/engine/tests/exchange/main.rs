@@ -11,6 +11,7 @@ mod heads;
 mod http2;
 mod matching;
 mod peer;
+mod pressure;
 mod streams;
 mod tls;
 mod versions;
