@@ -149,12 +149,20 @@ pub(crate) fn outcome(fields: &Fields) -> Option<Outcome> {
 /// `NOT_FOUND`, as text.
 pub(crate) const NOT_FOUND: &[u8] = b"5";
 
-/// A whole `grpc.health.v1.HealthCheckResponse` (field 1: `SERVING` = 1, `NOT_SERVING` = 2).
-pub(crate) fn health(serving: bool) -> &'static [u8] {
-    if serving {
-        &[0, 0, 0, 0, 2, 0x08, 1]
-    } else {
-        &[0, 0, 0, 0, 2, 0x08, 2]
+/// What `grpc.health.v1` says of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Health {
+    Serving = 1,
+    NotServing = 2,
+    /// No such service; only watchers are told so.
+    Unknown = 3,
+}
+
+impl Health {
+    /// A whole `HealthCheckResponse`, which has it in field 1.
+    pub(crate) fn message(self) -> [u8; 7] {
+        [0, 0, 0, 0, 2, 0x08, self as u8]
     }
 }
 
@@ -235,14 +243,6 @@ mod tests {
     }
 
     #[test]
-    fn media_types_of_grpc_and_of_its_neighbours() {
-        for yes in [
-            &b"application/grpc"[..],
-            b"application/grpc+proto",
-            b"Application/gRPC; a=b",
-        ] {
-            assert!(is_grpc(yes));
-    #[test]
     fn what_is_left_is_told_as_precisely_as_eight_digits_can() {
         for (ns, text) in [
             (0, "1n"),
@@ -262,6 +262,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn media_types_of_grpc_and_of_its_neighbours() {
+        for yes in [
+            &b"application/grpc"[..],
+            b"application/grpc+proto",
+            b"Application/gRPC; a=b",
+        ] {
+            assert!(is_grpc(yes));
         }
         for no in [&b"application/grpc-web"[..], b"application/json", b""] {
             assert!(!is_grpc(no));
@@ -294,7 +302,7 @@ mod tests {
         assert!(!asks_for_all(b"\0\0\0\0\x05\x0a\x03foo"));
         assert!(!asks_for_all(b""));
         let mut messages = Messages::default();
-        messages.take(health(true));
+        messages.take(&Health::Unknown.message());
         assert!(messages.at_boundary());
     }
 

@@ -28,6 +28,9 @@ pub const H2_STREAMS_MAX: u64 = 100_000;
 /// An HTTP/2 connection on which streams were served may be idle for so long: a new one costs a
 /// handshake.
 pub const H2_IDLE_NS: u64 = 300 * SECOND;
+/// How often a watcher of our health looks whether it has changed: sooner than a balancer could
+/// act, and a hundred watchers cost nothing that can be measured.
+pub const HEALTH_LOOK_NS: u64 = SECOND / 5;
 /// After we asked a peer to open no more streams on a connection, those it opens for so long are
 /// still served: more than a round trip around the world.
 pub const H2_WINDING_NS: u64 = SECOND;
@@ -36,13 +39,16 @@ pub const H2_HEAD_NS: u64 = 5 * SECOND;
 /// How much wider the budgets of abuse are for a trusted peer: a gateway above us carries many
 /// clients on one connection.
 pub const H2_TRUSTED_WIDER: u32 = 10;
-/// Streams on one upstream connection before another is dialled: enough that engine steps share
-/// their writes, few enough that one lost connection does not take a fleet's streams along.
-pub const H2_UPSTREAM_STREAMS: usize = 64;
 /// Bytes of answers that wait for a client of HTTP/2; beyond it nothing more of it is read until it
 /// takes some: heads and resets are in no window, and who asks without reading would pile them up.
 /// Data stops far below, at `wire::h2::OUT_BYTES_HIGH`.
 pub const H2_UNSENT_BYTES_MAX: usize = 256 * 1024;
+/// Streams on one upstream connection before another is dialled: enough that engine steps share
+/// their writes, few enough that one lost connection does not take a fleet's streams along.
+pub const H2_UPSTREAM_STREAMS: usize = 64;
+/// For so long an endpoint that was found to speak no HTTP/2 is passed over by calls that need it:
+/// an engine that was replaced is found out about, and a handshake in vain is rare.
+pub const HTTP1_ONLY_NS: u64 = 30 * SECOND;
 /// HTTP/2 connections of one worker to one endpoint; beyond it streams share them evenly.
 pub const H2_UPSTREAM_CONNECTIONS: usize = 64;
 /// An upstream HTTP/2 connection without a stream is kept for so long.
@@ -50,9 +56,6 @@ pub const H2_UPSTREAM_IDLE_NS: u64 = 60 * SECOND;
 /// Answers that wait for a client to take them. A client that pipelines is served strictly in
 /// order; with so many answers unsent, or `QUEUE_BYTES_HIGH` bytes of them, nothing more of it is
 /// read or parsed until they are out (RFC 9112 §9.3.2 leaves the depth to us). What it sent
-/// For so long an endpoint that was found to speak no HTTP/2 is passed over by calls that need it:
-/// an engine that was replaced is found out about, and a handshake in vain is rare.
-pub const HTTP1_ONLY_NS: u64 = 30 * SECOND;
 /// meanwhile stays in its stash, at most two reads' worth.
 pub const PIPELINED_ANSWERS_MAX: usize = 16;
 /// Endpoints that a waiter's permit is matched against when one becomes free.

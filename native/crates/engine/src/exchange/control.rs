@@ -3,7 +3,7 @@
 use super::{Exchange, Phase, Step};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
-use crate::grpc;
+use crate::grpc::{self, Health};
 use crate::heads::Extra;
 use crate::ids::AskId;
 use crate::input::Answer;
@@ -25,7 +25,7 @@ impl Engine {
                 Step::Done
             }
             b"/readyz" if get => {
-                if self.shared.ready() && self.draining.is_none_or(|drain| drain.admin) {
+                if self.health() == Health::Serving {
                     self.reply(exchange, 200, Extra::None, Some("text/plain"), b"ready\n");
                 } else {
                     self.reply(
@@ -46,31 +46,45 @@ impl Engine {
         }
     }
 
-    /// `grpc.health.v1.Health/Check`, answered here for the same reason. `Watch` is not served: the
-    /// protocol lets clients take `UNIMPLEMENTED` for a server without it.
+    /// `grpc.health.v1`, answered here for the same reason.
     fn grpc_health(&mut self, exchange: &mut Exchange) -> Step {
-        if exchange.head.path() != b"/grpc.health.v1.Health/Check" {
-            let why = "the admin listener serves grpc.health.v1.Health/Check";
-            return Step::Fail(Failure::new(FailureKind::NoRoute, why));
-        }
+        let watch = match exchange.head.path() {
+            b"/grpc.health.v1.Health/Check" => false,
+            b"/grpc.health.v1.Health/Watch" => true,
+            _ => {
+                let why = "the admin listener serves grpc.health.v1.Health";
+                return Step::Fail(Failure::new(FailureKind::NoRoute, why));
+            }
+        };
         if !exchange.body.complete {
             return Step::Wait;
         }
-        if !grpc::asks_for_all(&exchange.body.held) {
-            let mut status = Fields::new();
+        let known = grpc::asks_for_all(&exchange.body.held);
+        if watch {
+            return self.watch(exchange, known);
+        }
+        let mut status = Fields::new();
+        if !known {
             status.push(b"grpc-status", grpc::NOT_FOUND);
             return self.grpc_answer(exchange, b"", status);
         }
-        let serving = self.shared.ready() && self.draining.is_none_or(|drain| drain.admin);
-        let mut status = Fields::new();
         status.push(b"grpc-status", b"0");
-        self.grpc_answer(exchange, grpc::health(serving), status)
+        self.grpc_answer(exchange, &self.health().message(), status)
     }
 
     fn grpc_answer(&mut self, exchange: &mut Exchange, message: &[u8], status: Fields) -> Step {
+        exchange.response.trailers = Some(Box::new(status));
+        self.grpc_head(exchange);
+        self.client_body(exchange, message);
+        self.end_response(exchange, true);
+        self.finish(exchange);
+        Step::Done
+    }
+
+    /// The head of an answer of ours that has messages.
+    pub(super) fn grpc_head(&mut self, exchange: &mut Exchange) {
         exchange.response.status = 200;
         exchange.response.head_committed = true;
-        exchange.response.trailers = Some(Box::new(status));
         let said = Said::Reply {
             status: 200,
             extra: Extra::None,
@@ -78,10 +92,6 @@ impl Engine {
             length: None,
         };
         self.client_head(exchange, said, false);
-        self.client_body(exchange, message);
-        self.end_response(exchange, true);
-        self.finish(exchange);
-        Step::Done
     }
 
     fn ask_admin(&mut self, exchange: &mut Exchange) -> Step {

@@ -21,6 +21,8 @@ mod stream;
 mod timeout;
 mod tunnel;
 mod upstream;
+mod version;
+mod watch;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -40,9 +42,9 @@ use wire::{Fields, RequestHead, ResponseHead};
 pub(crate) use account::{Marks, Tally};
 pub use account::{Reservation, Unit};
 pub use authenticate::Principal;
+pub(crate) use version::needs_h2;
 
 /// Where an exchange is in its life.
-pub(crate) use version::needs_h2;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The head is complete.
@@ -63,6 +65,8 @@ pub(crate) enum Phase {
     /// The request is on its way, or the response.
     Stream,
     Tunnel,
+    /// Is told of our health; this was said last.
+    Watching(grpc::Health),
     Done,
 }
 
@@ -153,12 +157,12 @@ pub(crate) struct Attempt {
     pub(crate) request_done: bool,
     /// A byte of the response came.
     pub(crate) answered: bool,
+    /// The connection that is to tell the endpoint that this was cancelled, and cannot yet.
+    pub(crate) unheard: Option<ConnId>,
 }
 
 /// The response as far as it went.
 #[derive(Debug, Default)]
-    /// The connection that is to tell the endpoint that this was cancelled, and cannot yet.
-    pub(crate) unheard: Option<ConnId>,
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) framing: Framing,
@@ -420,9 +424,12 @@ impl Engine {
                 Phase::Select => self.select(exchange),
                 Phase::Upstream => self.upstream(exchange),
                 Phase::Stream => self.pump(exchange),
-                Phase::Queued(_) | Phase::Asked | Phase::Dialing | Phase::Tunnel | Phase::Done => {
-                    Step::Wait
-                }
+                Phase::Queued(_)
+                | Phase::Asked
+                | Phase::Dialing
+                | Phase::Tunnel
+                | Phase::Watching(_)
+                | Phase::Done => Step::Wait,
             };
             match step {
                 Step::Next(phase) => exchange.phase = phase,

@@ -10,8 +10,10 @@ use crate::clock::{MS, SECOND};
 use crate::conn::Conn;
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
+use crate::grpc::Health;
 use crate::ids::ExchangeId;
 use crate::input::Drain;
+use crate::limits;
 use crate::metrics::{Metric, Shed, Timeout};
 use crate::output::How;
 use crate::shared::Outcome;
@@ -39,6 +41,7 @@ enum Due {
     ClientStall,
     Control,
     Heartbeat,
+    Health,
 }
 
 impl Engine {
@@ -78,12 +81,14 @@ impl Engine {
             }
         };
         let marks = &exchange.marks;
-        if exchange.phase == Phase::Asked {
-            add(marks.dispatched_ns, CONTROL_NS, Due::Control);
+        match exchange.phase {
+            Phase::Asked => add(marks.dispatched_ns, CONTROL_NS, Due::Control),
+            Phase::Watching(Health::Serving | Health::NotServing) => {
+                add(marks.heartbeat_ns, limits::HEALTH_LOOK_NS, Due::Health);
+            }
+            _ => {}
         }
-        if exchange.time_limit_ns > 0 {
-            add(marks.started_ns, exchange.time_limit_ns, Due::Total);
-        }
+        add(marks.started_ns, exchange.time_limit_ns, Due::Total);
         if body_is_due(exchange) {
             let earned_ns = exchange.body.received * (SECOND / BODY_BYTES_PER_S);
             let allowed_ns = BODY_GRACE_NS + earned_ns + exchange.body.excused_ns;
@@ -144,6 +149,7 @@ impl Engine {
         self.count_timeout(exchange, due);
         match due {
             Due::Heartbeat => self.heartbeat(exchange),
+            Due::Health => self.look_at_health(exchange),
             Due::Wait => {
                 self.leave_queue(exchange);
                 self.locals
@@ -312,6 +318,10 @@ impl Engine {
                 && !exchange.response.head_committed
             {
                 exchange.response.close = true;
+            }
+            if let Some(mut exchange) = self.exchanges.take(id) {
+                self.tell_watcher(&mut exchange);
+                self.put_exchange(exchange);
             }
         }
         for id in self.conns.keys() {

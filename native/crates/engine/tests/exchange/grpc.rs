@@ -1,5 +1,7 @@
 //! gRPC through the gateway: trailers, statuses of ours, deadlines, calls that answer early.
 
+use engine::clock::SECOND;
+use engine::input::{Drain, Mail};
 use serde_json::json;
 use wire::h2::ErrorCode;
 
@@ -116,8 +118,6 @@ fn a_deadline_of_the_client_is_kept() {
 }
 
 #[test]
-fn messages_flow_both_ways_while_neither_side_has_ended() {
-#[test]
 fn a_deadline_goes_on_less_the_time_that_is_gone() {
     let mut t = Bench::new(|plan| {
         plan["default_pool"] = json!(0);
@@ -177,6 +177,8 @@ fn a_deadline_that_no_clock_counts_is_the_upstream_s_affair() {
     );
 }
 
+#[test]
+fn messages_flow_both_ways_while_neither_side_has_ended() {
     let mut t = bench();
     let mut client = Peer::client(&mut t);
     let id = client.head(CALL, false);
@@ -234,4 +236,130 @@ fn health_is_told_on_the_admin_listener() {
         );
     }
     assert_eq!(t.ended(client.conn), None::<Ended>);
+}
+
+/// A call of the health service for one service.
+fn health(t: &mut Bench, client: &mut Peer, method: &str, service: &str) -> u32 {
+    let path = format!("/grpc.health.v1.Health/{method}");
+    let (kind, te) = (("content-type", "application/grpc"), ("te", "trailers"));
+    let id = client.head(&[(":path", &path), kind, te], false);
+    let mut message = vec![
+        0,
+        0,
+        0,
+        0,
+        service.len() as u8 + 2,
+        0x0a,
+        service.len() as u8,
+    ];
+    message.extend_from_slice(service.as_bytes());
+    client.data(id, &message, true);
+    client.flush(t);
+    id
+}
+
+/// The states that a watcher was told, and whether anything else was said on its stream.
+fn told(said: &[Said], id: u32) -> (Vec<u8>, bool) {
+    let body = body_of(said, id);
+    let states = body.as_bytes().chunks(7).map(|message| {
+        assert_eq!(message[..6], [0, 0, 0, 0, 2, 8]);
+        message[6]
+    });
+    (states.collect(), ended(said, id))
+}
+
+fn drain(t: &Bench, admin: bool) -> Mail {
+    Mail::Drain(Drain {
+        deadline_ns: t.now_ns + 100 * SECOND,
+        idle_ns: SECOND,
+        admin,
+    })
+}
+
+#[test]
+fn a_watcher_hears_of_each_change_and_of_a_drain() {
+    let mut t = Bench::new(|plan| plan["listeners"][0]["kind"] = json!("admin"));
+    let mut client = Peer::client(&mut t);
+    let id = health(&mut t, &mut client, "Watch", "");
+    let unknown = health(&mut t, &mut client, "Watch", "other.Service");
+    let said = client.hear(&mut t);
+    assert_eq!(told(&said, id), (vec![1], false), "at once");
+    assert_eq!(
+        told(&said, unknown),
+        (vec![3], false),
+        "no error, by the protocol"
+    );
+    t.after_ms(60_000);
+    assert_eq!(
+        told(&client.hear(&mut t), id),
+        (vec![], false),
+        "no change, no word"
+    );
+    for (ready, state) in [(false, 2), (true, 1)] {
+        t.shared.set_ready(ready);
+        t.after_ms(250);
+        assert_eq!(told(&client.hear(&mut t), id), (vec![state], false));
+    }
+    // It stays through a drain: the admin listener does.
+    t.mail(drain(&t, false));
+    assert_eq!(
+        told(&client.hear(&mut t), id),
+        (vec![2], false),
+        "in the same turn"
+    );
+    assert!(t.engine.drained(), "nobody waits for a watcher");
+    let late = health(&mut t, &mut client, "Watch", "readiness");
+    assert_eq!(told(&client.hear(&mut t), late), (vec![2], false));
+    t.mail(Mail::Stop);
+    let said = client.hear(&mut t);
+    for id in [id, unknown, late] {
+        let unavailable = |f: &String| f.contains("grpc-status: 14\n");
+        let of = |one: &Said| matches!(one, Said::Trailers(of, f) if *of == id && unavailable(f));
+        assert!(said.iter().any(of), "{said:?}");
+    }
+    assert!(t.is_quiet());
+}
+
+#[test]
+fn watchers_are_sent_to_a_successor_and_may_leave_when_they_like() {
+    let mut t = Bench::new(|plan| plan["listeners"][0]["kind"] = json!("admin"));
+    let mut client = Peer::client(&mut t);
+    let gone = health(&mut t, &mut client, "Watch", "");
+    let id = health(&mut t, &mut client, "Watch", "");
+    client.hear(&mut t);
+    client.reset(&mut t, gone, ErrorCode::Cancel);
+    assert_eq!(t.engine.census().exchanges, 1);
+    t.mail(drain(&t, true));
+    let said = client.hear(&mut t);
+    assert_eq!(told(&said, id), (vec![], true), "the successor serves");
+    assert!(
+        matches!(&said[..], [Said::Trailers(_, f), Said::Goaway(_)] if f.contains("status: 14")),
+        "{said:?}"
+    );
+    t.after_ms(1_001);
+    assert!(t.ended(client.conn).is_some() && t.engine.drained() && t.is_quiet());
+}
+
+#[test]
+fn a_watcher_s_deadline_is_kept_and_what_is_not_served_is_unimplemented() {
+    let mut t = Bench::new(|plan| plan["listeners"][0]["kind"] = json!("admin"));
+    let mut client = Peer::client(&mut t);
+    let fields = [
+        (":path", "/grpc.health.v1.Health/Watch"),
+        ("content-type", "application/grpc"),
+        ("grpc-timeout", "1S"),
+    ];
+    let id = client.head(&fields, false);
+    client.data(id, &[0, 0, 0, 0, 0], true);
+    client.flush(&mut t);
+    t.after_ms(999);
+    assert_eq!(told(&client.hear(&mut t), id), (vec![1], false));
+    t.after_ms(2);
+    let said = client.hear(&mut t);
+    assert!(matches!(&said[..], [Said::Trailers(_, f)] if f.contains("grpc-status: 4\n")));
+    let id = health(&mut t, &mut client, "List", "");
+    let said = client.hear(&mut t);
+    let status = |f: &String| f.contains("grpc-status: 12\n");
+    assert!(matches!(&said[..], [Said::Head(of, _, f, true), ..] if *of == id && status(f)));
+    assert!(t.is_quiet());
 }
