@@ -289,7 +289,7 @@ fn a_watcher_hears_of_each_change_and_of_a_drain() {
         (vec![3], false),
         "no error, by the protocol"
     );
-    t.after_ms(60_000);
+    t.after_ms(20_000);
     assert_eq!(
         told(&client.hear(&mut t), id),
         (vec![], false),
@@ -297,7 +297,7 @@ fn a_watcher_hears_of_each_change_and_of_a_drain() {
     );
     for (ready, state) in [(false, 2), (true, 1)] {
         t.shared.set_ready(ready);
-        t.after_ms(250);
+        t.after_ms(202);
         assert_eq!(told(&client.hear(&mut t), id), (vec![state], false));
     }
     // It stays through a drain: the admin listener does.
