@@ -16,6 +16,7 @@ use crate::ids::{AskId, ConnId, ExchangeId, WorkerId};
 use crate::input::{Answer, Closed, Drain, Input, Mail};
 use crate::metrics::{Cells, Metric};
 use crate::output::{How, Output};
+use crate::pressure::Pressure;
 use crate::random::Random;
 use crate::shared::{Charge, Grant, Shared, Wake, Woken};
 use crate::snapshot::Snapshot;
@@ -70,6 +71,7 @@ pub struct Engine {
     /// When it began.
     pub(crate) drain_since_ns: u64,
     pub(crate) drain_cut: bool,
+    pub(crate) pressure: Pressure,
 }
 
 impl Engine {
@@ -102,6 +104,7 @@ impl Engine {
             draining: None,
             drain_since_ns: 0,
             drain_cut: false,
+            pressure: Pressure::default(),
         };
         engine
             .locals
@@ -116,6 +119,7 @@ impl Engine {
             "the driver's clock is monotonic"
         );
         self.now = now;
+        self.pressure.begin(now.mono_ns);
     }
 
     /// Takes one input.
@@ -247,6 +251,7 @@ impl Engine {
 
     /// The driver says how long a turn took.
     pub fn turned(&mut self, elapsed_ns: u64, inputs: usize) {
+        self.pressure.turned(elapsed_ns);
         self.cells.observe(Metric::Turn, elapsed_ns);
         self.cells.observe(Metric::TurnInputs, inputs as u64);
     }

@@ -26,6 +26,7 @@ pub mod limits;
 pub mod metrics;
 pub mod output;
 mod peer;
+mod pressure;
 pub mod random;
 pub mod scan;
 mod secure;

@@ -34,6 +34,9 @@ pub const HEALTH_LOOK_NS: u64 = SECOND / 5;
 /// After we asked a peer to open no more streams on a connection, those it opens for so long are
 /// still served: more than a round trip around the world.
 pub const H2_WINDING_NS: u64 = SECOND;
+/// Per cent of a second that a worker's turns may take before it counts as short of CPU; 80, as
+/// leaves a fifth for those who wait. Oddities of HTTP/2 peers are borne half as long then.
+pub const PRESSED_PERCENT: u64 = 80;
 /// A header block begun on an HTTP/2 connection must be complete by then.
 pub const H2_HEAD_NS: u64 = 5 * SECOND;
 /// How much wider the budgets of abuse are for a trusted peer: a gateway above us carries many

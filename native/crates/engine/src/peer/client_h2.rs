@@ -78,11 +78,13 @@ impl Engine {
     /// Bytes of a client that speaks HTTP/2.
     pub(crate) fn h2_client_read(&mut self, id: ConnId, bytes: &[u8]) {
         let now_ns = self.now.mono_ns;
+        let pressed = self.pressure.high();
         let mut input = bytes;
         let mut touched = None;
         if let Some((h2, _)) = self.conns.get_mut(id).and_then(Conn::h2) {
             h2.heard_ns = now_ns;
             h2.wire.begin(now_ns);
+            h2.wire.press(pressed);
         }
         loop {
             let Some(conn) = self.conns.get_mut(id) else {

@@ -243,6 +243,12 @@ impl Bench {
         }
     }
 
+    /// The turns of the last second took so long.
+    pub(crate) fn busy_ms(&mut self, ms: u64) {
+        self.engine.turned(ms * MS, 1);
+        self.after_ms(1000);
+    }
+
     /// The peer takes nothing from now on, or again.
     pub(crate) fn block(&mut self, conn: ConnId, blocked: bool) {
         self.blocked.retain(|c| *c != conn);

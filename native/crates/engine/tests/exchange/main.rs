@@ -9,6 +9,7 @@ mod deadlines;
 mod grpc;
 mod heads;
 mod http2;
+mod http2_bounds;
 mod matching;
 mod peer;
 mod pressure;

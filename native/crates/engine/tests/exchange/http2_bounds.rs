@@ -1,0 +1,77 @@
+//! HTTP/2 where something ends: switched off, short of CPU, a connection that is full.
+
+use engine::metrics::{Metric, Value};
+use serde_json::{Value as Json, json};
+use wire::h2::Cause;
+
+use crate::bench::{Bench, status};
+use crate::peer::{Peer, Said};
+
+const ASK: &[(&str, &str)] = &[("content-type", "application/json")];
+const BODY: &str = r#"{"model":"org/name","stream":true}"#;
+
+/// Frames of a type that nobody knows: each is an oddity.
+fn oddities(count: usize) -> Vec<u8> {
+    [0, 0, 0, 0xaa, 0, 0, 0, 0, 0].repeat(count)
+}
+
+fn closures(t: &Bench, cause: Cause) -> f64 {
+    let families = t.shared.collect(t.now_ns);
+    let samples = &families[Metric::Http2Closures as usize].samples;
+    let of = samples
+        .iter()
+        .filter(|s| s.labels.contains(&("cause", cause.label().to_owned())));
+    of.map(|sample| match sample.value {
+        Value::Number(value) => value,
+        Value::Histogram { .. } => unreachable!("a counter"),
+    })
+    .sum()
+}
+
+#[test]
+fn oddities_are_borne_half_as_long_while_the_worker_is_short_of_cpu() {
+    for (busy_ms, borne) in [(700, true), (900, false)] {
+        let mut t = Bench::new(|_| {});
+        let mut client = Peer::client(&mut t);
+        t.busy_ms(busy_ms);
+        client.raw(&mut t, &oddities(600));
+        assert_eq!(t.ended(client.conn).is_none(), borne, "{busy_ms}");
+        let closed = closures(&t, Cause::Glitches);
+        assert_eq!(closed < 0.5, borne, "{busy_ms}: {closed}");
+    }
+}
+
+#[test]
+fn where_http2_is_off_its_preface_is_no_request() {
+    let mut t = Bench::new(|plan| plan["listeners"][0]["http2"] = json!(false));
+    let client = t.client();
+    t.send(client, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    let answer = t.got(client);
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    assert_eq!(status(&answer), 505);
+}
+
+fn one_endpoint(plan: &mut Json) {
+    let endpoint = &mut plan["pools"][1]["endpoints"][0];
+    endpoint["http2"] = json!("always");
+    endpoint["concurrency"] = json!(200);
+}
+
+#[test]
+fn a_connection_with_64_streams_gets_company_and_the_emptier_one_the_next() {
+    let mut t = Bench::new(one_endpoint);
+    let mut client = Peer::client(&mut t);
+    client.ask(&mut t, ASK, BODY);
+    let mut first = Peer::upstream(&mut t);
+    for _ in 1..64 {
+        client.ask(&mut t, ASK, BODY);
+        assert_eq!(t.dial(), None);
+    }
+    client.ask(&mut t, ASK, BODY);
+    let mut second = Peer::upstream(&mut t);
+    client.ask(&mut t, ASK, BODY);
+    let heads = |said: &[Said]| said.iter().filter(|s| matches!(s, Said::Head(..))).count();
+    assert_eq!(heads(&first.hear(&mut t)), 64);
+    assert_eq!(heads(&second.hear(&mut t)), 2);
+    assert_eq!(t.dial(), None);
+}
