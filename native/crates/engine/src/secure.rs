@@ -47,8 +47,8 @@ pub struct Secured {
     pub alpn: Alpn,
     /// The name that the client asked for (SNI, RFC 6066 §3), in lower case.
     pub server_name: Option<String>,
-    /// Whom the client's certificate names: its first SPIFFE URI, else the subject's common name.
-    /// Only of a certificate that was verified.
+    /// Whom the client's certificate names: its first SPIFFE URI, else the subject's common name,
+    /// else its first DNS name. Only of a certificate that was verified.
     pub principal: Option<Arc<str>>,
     /// The version.
     pub version: TlsVersion,

@@ -66,10 +66,14 @@ impl Facts {
         Some(facts)
     }
 
-    /// Whom it names, for a peer that was verified: a SPIFFE URI, else the common name.
+    /// Whom it names, for a peer that was verified: a SPIFFE URI, else the common name, else the
+    /// first DNS name. **Invariant:** only a URI gives a SPIFFE identity, whatever a name says.
     pub(crate) fn principal(&self) -> Option<&str> {
-        let spiffe = self.uris.iter().find(|uri| uri.starts_with("spiffe://"));
-        spiffe.or(self.common_name.as_ref()).map(String::as_str)
+        let is_spiffe = |text: &&String| text.starts_with("spiffe://");
+        let named = self.common_name.iter().chain(&self.dns);
+        let uri = self.uris.iter().find(is_spiffe);
+        uri.or_else(|| named.into_iter().find(|name| !is_spiffe(name)))
+            .map(String::as_str)
     }
 
     fn read_extensions(&mut self, content: &[u8]) -> Option<()> {
@@ -232,6 +236,22 @@ mod tests {
             ..Facts::default()
         };
         assert_eq!(facts.principal(), Some("engine"));
+        let facts = Facts {
+            dns: vec!["engine.example".to_owned()],
+            ..Facts::default()
+        };
+        assert_eq!(facts.principal(), Some("engine.example"));
+        assert_eq!(Facts::default().principal(), None);
+    }
+
+    #[test]
+    fn a_common_name_is_no_spiffe_identity() {
+        let facts = Facts {
+            common_name: Some("spiffe://mesh.example/admin".to_owned()),
+            dns: vec!["engine.example".to_owned()],
+            ..Facts::default()
+        };
+        assert_eq!(facts.principal(), Some("engine.example"));
     }
 
     #[test]
