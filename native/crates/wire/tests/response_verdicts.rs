@@ -32,6 +32,7 @@ const TO_GET: &[(&str, &[u8], End)] = &[
     ("RFC 9112 §2.3 version 2.0", b"HTTP/2.0 200 OK\r\n\r\n", Bad),
     ("RFC 9112 §2.3 lower case", b"http/1.1 200 OK\r\n\r\n", Bad),
     ("RFC 9112 §2.2 not HTTP", b"SSH-2.0-OpenSSH\r\n", Bad),
+    ("RFC 8446 §5.1 an alert of TLS", b"\x15\x03\x03\0\x02\x02\x46", Bad),
     ("RFC 9112 §2.2 empty line first", b"\r\nHTTP/1.1 200 OK\r\n\r\n", Bad),
     ("RFC 9112 §2.2 bare LF", b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n", Bad),
     ("RFC 9112 §5.2 obs-fold", b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", Bad),
@@ -247,4 +248,17 @@ fn a_tunnel_takes_no_bytes() {
     assert_eq!(head.status, 101);
     assert_eq!(reader.next(&mut input, &mut head), Ok(None));
     assert_eq!(input, b"HTTP/1.1");
+}
+
+#[test]
+fn an_https_port_is_told_from_other_noise() {
+    for (bytes, words) in [
+        (&b"\x15\x03"[..], "https?"),
+        (b"SSH-2.0", "does not start with HTTP"),
+    ] {
+        let mut reader = ResponseReader::new(Limits::default());
+        reader.expect(Method::Get, false);
+        let refused = reader.next(&mut &*bytes, &mut ResponseHead::default());
+        assert!(refused.unwrap_err().why.ends_with(words));
+    }
 }

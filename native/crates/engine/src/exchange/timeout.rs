@@ -175,8 +175,7 @@ impl Engine {
                 self.fail(exchange, Failure::new(FailureKind::BodyTimeout, why));
             }
             Due::Connect => {
-                let why = "the endpoint did not take the connection in time";
-                let failure = Failure::new(FailureKind::ConnectTimeout, why);
+                let failure = Failure::new(FailureKind::ConnectTimeout, not_taken(exchange));
                 self.attempt_failed(exchange, failure, Outcome::ConnectError);
             }
             Due::Head => {
@@ -378,3 +377,14 @@ fn heartbeats(exchange: &Exchange) -> bool {
 }
 
 const _: () = assert!(CONTROL_NS > MS);
+
+/// What a dial came to that took too long. Which part of it did is the driver's to know.
+fn not_taken(exchange: &Exchange) -> &'static str {
+    let attempt = exchange.attempt.as_ref();
+    if attempt.is_some_and(|attempt| attempt.endpoint.secure()) {
+        "the endpoint did not take the connection, or did not complete the TLS handshake, in time; \
+         is the port one for https?"
+    } else {
+        "the endpoint did not take the connection in time"
+    }
+}

@@ -127,6 +127,24 @@ fn a_failed_handshake_with_an_endpoint_is_tried_elsewhere_and_said() {
 }
 
 #[test]
+fn a_dial_that_takes_too_long_names_the_handshake_where_one_is_due() {
+    for (tls, says) in [
+        (json!(null), false),
+        (json!({"server_name": "e", "alpn": []}), true),
+    ] {
+        let mut t = Bench::new(|plan| plan["pools"][1]["endpoints"][0]["tls"] = tls);
+        let client = t.client();
+        t.send(client, chat("org/name", ""));
+        assert!(t.dial().is_some());
+        t.after_ms(2_100);
+        let answer = t.got(client);
+        assert_eq!(status(&answer), 504);
+        assert!(answer.contains("in time"), "{answer}");
+        assert_eq!(answer.contains("TLS handshake"), says, "{answer}");
+    }
+}
+
+#[test]
 fn a_body_that_ends_with_a_cut_connection_is_not_whole() {
     let mut t = Bench::new(|_| {});
     let client = t.client();

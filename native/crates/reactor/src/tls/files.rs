@@ -7,10 +7,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys, RootCertStore};
+use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
 use super::x509::Facts;
 use super::{TlsError, provider};
@@ -58,13 +58,13 @@ pub(crate) fn pair(cert: &Path, key: &Path) -> Result<Pair, (&'static str, TlsEr
                 let why = format!("is not the key of the certificate in {}", cert.display());
                 ("key", TlsError::new(key, why))
             }
-            Error::InvalidCertificate(reason) => {
-                let why = format!("its first certificate is not good: {reason:?}");
+            error @ Error::InvalidCertificate(_) => {
+                let why = format!("its first certificate {}", malformed(&error));
                 ("cert", TlsError::new(cert, why))
             }
             _ => {
-                let why =
-                    "the key is of no known kind; ECDSA P-256 or P-384, Ed25519 and RSA are known";
+                let why = "the key cannot be used; ECDSA (P-256, P-384, P-521), Ed25519 and RSA of \
+                           2048 bits or more can";
                 ("key", TlsError::new(key, why))
             }
         })?;
@@ -78,8 +78,8 @@ pub(crate) fn bundle(ca: &Path) -> Result<(RootCertStore, Vec<u8>), TlsError> {
     for certificate in chain(ca)? {
         all.extend_from_slice(&certificate);
         roots.add(certificate).map_err(|error| {
-            let at = roots.len() + 1;
-            TlsError::new(ca, format!("certificate {at} of the bundle: {error}"))
+            let (at, why) = (roots.len() + 1, malformed(&error));
+            TlsError::new(ca, format!("certificate {at} of the bundle {why}"))
         })?;
     }
     Ok((roots, all))
@@ -155,20 +155,44 @@ pub(crate) fn now_s() -> i64 {
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let found = found.map_err(|error| TlsError::new(path, format!("is broken PEM: {error}")))?;
+    let found = found.map_err(|error| TlsError::new(path, broken(&error)))?;
     if found.is_empty() {
-        let why = "holds no certificate in PEM (-----BEGIN CERTIFICATE-----)";
+        let why = if PrivateKeyDer::from_pem_slice(&text).is_ok() {
+            "holds a private key and no certificate; were cert and key swapped?"
+        } else {
+            "holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"
+        };
         return Err(TlsError::new(path, why));
     }
     Ok(found)
 }
 
+/// What is wrong with the text of a PEM file. Nothing of it is repeated: it may be a key's.
+fn broken(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "is broken PEM: it ends within a section",
+        pem::Error::Base64Decode(_) => "is broken PEM: a section is not base64",
+        _ => "is broken PEM",
+    }
+}
+
+/// What is wrong with a certificate that rustls cannot read, behind its name.
+fn malformed(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadEncoding) => "is malformed".to_owned(),
+        Error::InvalidCertificate(reason) => format!("cannot be used: {reason}"),
+        error => format!("cannot be used: {error}"),
+    }
+}
+
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = read(path)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
         let encrypted = text.windows(9).any(|part| part == b"ENCRYPTED");
         let why = if encrypted {
             "the key is encrypted; store it decrypted (openssl pkey) and guard the file"
+        } else if !matches!(error, pem::Error::NoItemsFound) {
+            broken(&error)
         } else {
             "holds no private key in PEM (-----BEGIN PRIVATE KEY-----)"
         };

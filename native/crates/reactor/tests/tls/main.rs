@@ -469,6 +469,15 @@ fn files_are_judged_in_words() {
     assert_eq!(check_pair(&good.cert, &good.key), []);
     assert_eq!(check_bundle(&authority.bundle), []);
     let missing = authority.folder.join("missing");
+    let cut = authority.folder.join("cut");
+    std::fs::write(&cut, &std::fs::read(&good.cert).unwrap()[..200]).unwrap();
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+    let (noise, hollow) = (
+        authority.folder.join("noise"),
+        authority.folder.join("hollow"),
+    );
+    std::fs::write(&noise, format!("{begin}\n!!\n{end}\n")).unwrap();
+    std::fs::write(&hollow, format!("{begin}\nAAAA\n{end}\n")).unwrap();
     for (cert, key, part, fatal, words) in [
         (&good.cert, &other.key, "key", true, "is not the key of"),
         (
@@ -479,6 +488,17 @@ fn files_are_judged_in_words() {
             "cannot be read: No such file",
         ),
         (&text, &good.key, "cert", true, "holds no certificate"),
+        (&good.key, &good.cert, "cert", true, "cert and key swapped?"),
+        (&cut, &good.key, "cert", true, "it ends within a section"),
+        (&noise, &good.key, "cert", true, "a section is not base64"),
+        (
+            &hollow,
+            &good.key,
+            "cert",
+            true,
+            "first certificate is malformed",
+        ),
+        (&good.cert, &cut, "key", true, "it ends within a section"),
         (&good.cert, &text, "key", true, "holds no private key"),
         (&good.cert, &good.cert, "key", true, "holds no private key"),
         (&old.cert, &old.key, "cert", false, "expired"),
@@ -490,6 +510,11 @@ fn files_are_judged_in_words() {
         assert!(why.contains(words), "{why}");
     }
     assert!(check_bundle(&text)[0].why.contains("holds no certificate"));
+    let why = &check_bundle(&hollow)[0].why;
+    assert!(
+        why.ends_with("certificate 1 of the bundle is malformed"),
+        "{why}"
+    );
 }
 
 #[test]

@@ -143,8 +143,16 @@ impl ResponseReader {
         head: &mut ResponseHead,
     ) -> Result<Option<Event<'a>>, Violation> {
         // Known from the first byte, however long the rest takes.
-        if self.section.is_fresh() && input.first().is_some_and(|&byte| byte != b'H') {
-            return Err(Violation::bad_response("response does not start with HTTP"));
+        match input.first() {
+            // RFC 8446 §5.1: the alert of one who was spoken to in clear.
+            Some(0x15) if self.section.is_fresh() => {
+                let why = "response is TLS, not HTTP: is the endpoint's port one for https?";
+                return Err(Violation::bad_response(why));
+            }
+            Some(byte) if self.section.is_fresh() && *byte != b'H' => {
+                return Err(Violation::bad_response("response does not start with HTTP"));
+            }
+            _ => {}
         }
         let bounds = Bounds {
             start_line_max: Some(self.limits.request_line_bytes_max),
