@@ -46,7 +46,10 @@ async def fetch(pool: Pool, endpoint: Endpoint, headers: dict[str, str]) -> byte
     scheme = "https" if place.secure else "http"
     url = f"{scheme}://{place.authority}{place.prefix}/v1/models"
     try:
-        verify = _context(upstream_tls(pool, endpoint)) if place.secure else False
+        verify: ssl.SSLContext | bool = False
+        if place.secure:
+            # A bundle of all public issuers takes its time: not on the loop, which may drive data.
+            verify = await asyncio.to_thread(_context, upstream_tls(pool, endpoint))
         transport = httpx.AsyncHTTPTransport(uds=place.unix or None, verify=verify)
         async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT_S) as client:
             named = upstream_tls(pool, endpoint).server_name
