@@ -145,9 +145,7 @@ def test_an_endpoint_without_http2_is_passed_over(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def plain_https(own: Any) -> Iterator[int]:
     """A server of HTTP/1.1 behind TLS, which says so by ALPN."""
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), http.server.BaseHTTPRequestHandler
-    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(own.cert, own.key)
     context.set_alpn_protocols(["http/1.1"])

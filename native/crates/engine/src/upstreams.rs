@@ -207,11 +207,13 @@ impl Locals {
         }
     }
 
-    /// Notes that an endpoint speaks no HTTP/2.
-    pub(crate) fn note_http1_only(&mut self, at: usize, slot: u32, until_ns: u64) {
+    /// Notes that an endpoint speaks no HTTP/2, until then; or that it does.
+    pub(crate) fn note_http1_only(&mut self, at: usize, slot: u32, until_ns: Option<u64>) {
         if let Some(local) = self.pools_seen.get_mut(at) {
             local.http1_only.retain(|(known, _)| *known != slot);
-            local.http1_only.push((slot, until_ns));
+            local
+                .http1_only
+                .extend(until_ns.map(|until_ns| (slot, until_ns)));
         }
     }
 

@@ -135,6 +135,7 @@ impl Engine {
             self.locals.shard_mut(local, slot).speaks = Some(h2);
         }
         if h2 {
+            self.locals.note_http1_only(local, slot, None);
             let conns = &mut self.locals.shard_mut(local, slot).conns;
             if !conns.contains(&id) {
                 conns.push(id);

@@ -122,11 +122,8 @@ impl Engine {
                     add(marks.started_ns, times.unary_total_ns, Due::Total);
                 }
                 let begun = marks.first_token_ns > 0 || !exchange.wants_stream() && !response.sse;
-                if answered
-                    && begun
-                    && !response.upstream_paused
-                    && exchange.dialect != Dialect::Grpc
-                {
+                let flows = begun && exchange.dialect != Dialect::Grpc;
+                if answered && flows && !response.upstream_paused {
                     add(marks.last_byte_ns, times.inter_token_ns, Due::InterToken);
                 }
                 if let Some(stalled_ns) = self.client_stalled_since(exchange) {

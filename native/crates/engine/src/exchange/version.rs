@@ -86,7 +86,7 @@ impl Engine {
     /// An endpoint was found to speak no HTTP/2.
     pub(crate) fn note_http1_only(&mut self, local: usize, slot: u32) {
         let until_ns = self.now.mono_ns + limits::HTTP1_ONLY_NS;
-        self.locals.note_http1_only(local, slot, until_ns);
+        self.locals.note_http1_only(local, slot, Some(until_ns));
     }
 }
 
