@@ -37,22 +37,25 @@ class Contender:
     versions: str | None
     tls: bool = False
     resume: bool = False
+    gathers: bool = True
 
     @classmethod
     def parse(cls, label: str) -> "Contender":
         """A name with suffixes: `nginx`, `nginx@unix`, `nginx@unix@h2-h1`, `haproxy@tls`.
 
-        `@resume` is `@tls` with clients that resume their sessions.
+        `@resume` is `@tls` with clients that resume their sessions; `@ungathered` never lets
+        tokens wait for others (only fastproxy does).
         """
         name, *suffixes = label.split("@")
         versions = next((suffix for suffix in suffixes if suffix in VERSIONS), None)
-        unknown = set(suffixes) - {"unix", "tls", "resume", *VERSIONS}
+        unknown = set(suffixes) - {"unix", "tls", "resume", "ungathered", *VERSIONS}
         if name not in PEERS or unknown:
             msg = f"no proxy `{label}`; there are {', '.join(PEERS)}"
             raise KeyError(msg)
         resume = "resume" in suffixes
         tls = resume or "tls" in suffixes
-        return cls(label, PEERS[name](), "unix" in suffixes, versions, tls, resume)
+        unix, gathers = "unix" in suffixes, "ungathered" not in suffixes
+        return cls(label, PEERS[name](), unix, versions, tls, resume, gathers)
 
     def speaks(self, scenario: Scenario) -> str:
         """What its clients and its engines speak in a scenario."""
@@ -66,6 +69,7 @@ class Contender:
             front=cast("Version", front),
             back=cast("Version", back),
             tls=certificate() if self.tls else None,
+            gathers=self.gathers,
         )
 
     def engines(self, engine: native.Engine) -> list[str]:

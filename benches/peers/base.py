@@ -51,6 +51,8 @@ class Needs:
     """What clients speak; HTTP/2 by prior knowledge where it is in cleartext."""
     back: Version = "h1"
     """What is spoken to engines, in cleartext."""
+    gathers: bool = True
+    """Whether tokens may wait for others of the same step (only fastproxy does)."""
     tls: Certificate | None = None
     """What clients are shown; cleartext without. TLS 1.3 with AES-128-GCM and X25519 only, where
     that can be said."""

@@ -179,6 +179,7 @@ class _Compiler:
             "trust_unix": "unix" in listener.trusted_peers,
             "proxy_protocol": listener.proxy_protocol,
             "http2": listener.http2,
+            "gather_max_us": listener.gather_max_us,
             "half_close": listener.half_close == "allow",
             "cors": None
             if cors is None

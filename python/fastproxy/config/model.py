@@ -135,6 +135,15 @@ class Listener(Model, frozen=True):
         bool, doc("Every connection begins with a PROXY protocol v1 or v2 header.")
     ] = False
     http2: Annotated[bool, doc("HTTP/2 is served on the same port as HTTP/1.1.")] = True
+    gather_max_us: Annotated[
+        int,
+        doc(
+            "Microseconds that tokens on a connection of HTTP/2 may wait for others of the same"
+            " step of an engine, while such steps are seen; 0: never.",
+            ge=0,
+            le=100,
+        ),
+    ] = 50
     half_close: Annotated[
         Literal["gone", "allow"],
         doc("What a client's FIN after a complete request means: it left, or it still listens."),

@@ -31,6 +31,10 @@ pub(crate) struct Conn {
     pub(crate) progress_ns: u64,
     /// Tokens queued since the last send: their added delay is known when the send returns.
     pub(crate) tokens_unsent: u32,
+    /// When the first of them was read.
+    pub(crate) tokens_since_ns: u64,
+    /// It waits for more tokens before it is flushed.
+    pub(crate) gathers: bool,
     /// Which peer.
     pub(crate) side: Side,
 }
@@ -103,6 +107,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Nanoseconds that its tokens may wait for others.
+    pub(crate) fn gather_ns(&self) -> u64 {
+        u64::from(self.listener.plan.gather_max_us) * 1_000
+    }
+
     /// Whether a request is under way.
     pub(crate) fn busy(&self) -> bool {
         self.exchange.is_some() || self.h2.as_ref().is_some_and(|h2| h2.wire.streams() > 0)
@@ -179,6 +188,8 @@ impl Conn {
             timer: TimerSlot::default(),
             progress_ns: now_ns,
             tokens_unsent: 0,
+            tokens_since_ns: 0,
+            gathers: false,
             side,
         }
     }

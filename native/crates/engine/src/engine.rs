@@ -12,6 +12,7 @@ use crate::buffer::Spares;
 use crate::clock::Now;
 use crate::conn::{Conn, Side};
 use crate::exchange::Exchange;
+use crate::gather::Gather;
 use crate::ids::{AskId, ConnId, ExchangeId, WorkerId};
 use crate::input::{Answer, Closed, Drain, Input, Mail};
 use crate::metrics::{Cells, Metric};
@@ -66,6 +67,8 @@ pub struct Engine {
     pub(crate) held: Charge,
     pub(crate) sources: HashMap<IpAddr, u32>,
     pub(crate) clients: usize,
+    /// HTTP/2 connections that wait for more tokens.
+    pub(crate) gather: Gather,
     /// The drain that is under way.
     pub(crate) draining: Option<Drain>,
     /// When it began.
@@ -101,6 +104,7 @@ impl Engine {
             held,
             sources: HashMap::new(),
             clients: 0,
+            gather: Gather::default(),
             draining: None,
             drain_since_ns: 0,
             drain_cut: false,
@@ -150,6 +154,7 @@ impl Engine {
             self.drain_cut = true;
             self.cut_all();
         }
+        self.end_gather();
         self.resume();
     }
 
@@ -158,7 +163,10 @@ impl Engine {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
-        let mut next = self.timers.next();
+        let mut next = [self.timers.next(), self.gather.deadline_ns()]
+            .into_iter()
+            .flatten()
+            .min();
         if let Some(drain) = self.draining
             && !self.drain_cut
         {
@@ -187,7 +195,7 @@ impl Engine {
             client.ahead = client.ahead.saturating_sub(bytes);
         }
         if conn.tokens_unsent > 0 {
-            let delay_ns = after_ns.saturating_sub(self.now.mono_ns);
+            let delay_ns = after_ns.saturating_sub(conn.tokens_since_ns);
             let tokens = std::mem::take(&mut conn.tokens_unsent);
             self.cells
                 .observe_n(Metric::TokenDelay, delay_ns, u64::from(tokens));

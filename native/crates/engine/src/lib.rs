@@ -18,6 +18,7 @@ pub mod error;
 pub mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gather;
 mod grpc;
 mod heads;
 pub mod ids;

@@ -46,6 +46,13 @@ pub const H2_TRUSTED_WIDER: u32 = 10;
 /// takes some: heads and resets are in no window, and who asks without reading would pile them up.
 /// Data stops far below, at `wire::h2::OUT_BYTES_HIGH`.
 pub const H2_UNSENT_BYTES_MAX: usize = 256 * 1024;
+/// Tokens that a gather on HTTP/2 must have caught for the next one to be worth its wait: a write
+/// costs about as much as the wait's own system call and wake-up.
+pub const GATHER_CAUGHT_MIN: u32 = 4;
+/// Gathers in a row that may catch less: the end of every step is one.
+pub const GATHER_MISSES_MAX: u32 = 2;
+/// Bytes of a connection above which nothing more is waited for: the write is well used.
+pub const GATHER_BYTES_MAX: usize = 16 * 1024;
 /// Streams on one upstream connection before another is dialled: enough that engine steps share
 /// their writes, few enough that one lost connection does not take a fleet's streams along.
 pub const H2_UPSTREAM_STREAMS: usize = 64;

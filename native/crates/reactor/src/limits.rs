@@ -22,6 +22,12 @@ pub const ROUNDS_MAX: usize = 16;
 pub const ACCEPTS_MAX: usize = 32;
 /// Inputs between two looks at the clock within a turn.
 pub const INPUTS_PER_CLOCK: usize = 4;
+/// Nanoseconds to a deadline below which the poller is not asked before it: whoever gathers tokens
+/// asks for such a wait, and would be woken by each.
+pub const NAP_NS_MAX: u64 = 100_000;
+/// Nanoseconds by which the kernel may be late with a worker's deadlines. Its default, 50 us, would
+/// double the longest gather.
+pub const TIMER_SLACK_NS: u64 = 1_000;
 /// Events taken from the poller at once. They are only marked, so many are cheap.
 pub const EVENTS_MAX: usize = 1024;
 /// Accepted sockets waiting in one worker's mailbox; above it accepting pauses. The kernel's

@@ -109,8 +109,16 @@ impl Poller {
     }
 
     /// Waits at most `timeout_ns` (`None` = for ever); rounded up to milliseconds, so that a
-    /// deadline is never answered by spinning towards it.
+    /// deadline is never answered by spinning towards it. A moment that is very near is slept
+    /// for instead, and what came meanwhile is taken together.
     pub(crate) fn wait(&mut self, timeout_ns: Option<u64>) -> io::Result<()> {
+        let timeout_ns = match timeout_ns {
+            Some(near_ns @ 1..=limits::NAP_NS_MAX) => {
+                std::thread::sleep(Duration::from_nanos(near_ns));
+                Some(0)
+            }
+            other => other,
+        };
         match self
             .poll
             .poll(&mut self.events, timeout_ns.map(Duration::from_nanos))

@@ -301,6 +301,9 @@ impl Engine {
         cells.add(Metric::Tokens, u64::from(tokens));
         if let Some(conn) = self.conns.get_mut(exchange.client) {
             let conn: &mut Conn = conn;
+            if conn.tokens_unsent == 0 {
+                conn.tokens_since_ns = now_ns;
+            }
             conn.tokens_unsent += tokens;
         }
     }

@@ -15,6 +15,7 @@ fn bit(variant: u8, n: u8) -> bool {
 fn listener(name: &str, variant: u8) -> ListenerPlan {
     ListenerPlan {
         http2: true,
+        gather_max_us: if bit(variant, 6) { 0 } else { 50 },
         name: name.to_owned(),
         address: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 80))),
         kind: ListenerKind::Data,

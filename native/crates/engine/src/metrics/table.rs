@@ -160,6 +160,10 @@ table! {
     TlsHandshakeDuration: Listener Histogram(buckets::WAIT), Seconds,
         "tls_handshake_seconds" None, "Accept to the end of a handshake that succeeded.";
 
+    Gathers: Worker Counter, Items, "gathers_total" None,
+        "Times that tokens over HTTP/2 waited for others of the same step of an engine.";
+    GatheredPieces: Worker Counter, Items, "gathered_pieces_total" None,
+        "Pieces of streams that came while others waited, and shared their writes.";
     TokenDelay: Worker Histogram(buckets::ADDED), Seconds, "token_delay_seconds" None,
         "What we add to a token: clock after the write less clock when the poll returned.";
     Turn: Worker Histogram(buckets::TURN), Seconds, "turn_seconds" None, "Length of turns.";

@@ -107,7 +107,7 @@ impl Engine {
             conn.writer(&mut self.spares, now_ns)
                 .extend_from_slice(bytes);
         }
-        self.mark(exchange.client);
+        self.mark_piece(exchange);
     }
 
     /// Whether more waits for the client than may.

@@ -86,6 +86,10 @@ pub struct ListenerPlan {
     /// HTTP/2 is served beside HTTP/1.1: by ALPN on TLS, by prior knowledge in cleartext.
     #[serde(default = "yes")]
     pub http2: bool,
+    /// Microseconds that tokens on a connection of HTTP/2 may wait for others of the same step of
+    /// an engine, while steps are seen; 0 = never, at most 100.
+    #[serde(default = "gather_max_us")]
+    pub gather_max_us: u32,
     /// A client's FIN after a complete request does not mean that it left.
     #[serde(default)]
     pub half_close: bool,
@@ -424,6 +428,10 @@ pub struct RoutePlan {
 
 fn yes() -> bool {
     true
+}
+
+fn gather_max_us() -> u32 {
+    50
 }
 
 /// Conditions of a route.

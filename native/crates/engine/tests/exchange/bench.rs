@@ -230,6 +230,19 @@ impl Bench {
         port
     }
 
+    /// When the engine wants its next turn.
+    pub(crate) fn wait_ns(&mut self) -> Option<u64> {
+        match self.engine.poll() {
+            Output::Wait(at_ns) => at_ns,
+            other => panic!("{other:?} was not carried out"),
+        }
+    }
+
+    /// A turn without an input.
+    pub(crate) fn tick(&mut self) {
+        self.turn(vec![Input::Tick]);
+    }
+
     /// Time passes, in steps at which timers may fire.
     pub(crate) fn after_ms(&mut self, ms: u64) {
         let until_ns = self.now_ns + ms * MS;

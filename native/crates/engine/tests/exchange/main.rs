@@ -6,6 +6,7 @@ mod attempts;
 mod bench;
 mod clients;
 mod deadlines;
+mod gather;
 mod grpc;
 mod heads;
 mod http2;

@@ -32,6 +32,7 @@ pub(crate) fn upstream_of(address: &Address) -> usize {
 fn listener(name: &str, kind: ListenerKind) -> ListenerPlan {
     ListenerPlan {
         http2: true,
+        gather_max_us: 50,
         name: name.to_owned(),
         address: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
         kind,
