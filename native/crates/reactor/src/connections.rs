@@ -32,6 +32,8 @@ pub(crate) struct Conn {
     pub(crate) origin: Origin,
     /// TLS; `None` = cleartext.
     pub(crate) session: Option<Box<Session>>,
+    /// A client that has sent nothing yet: its exchange is still to come.
+    pub(crate) silent: bool,
     /// Which address of a name it is connected to.
     pub(crate) peer: Option<SocketAddr>,
     /// The connect is under way; nothing else may happen.
@@ -68,6 +70,7 @@ impl Conn {
             kind,
             origin,
             session: None,
+            silent: origin == Origin::Accepted,
             peer: None,
             connecting: false,
             paused: false,
@@ -116,6 +119,8 @@ impl Conn {
 #[derive(Default)]
 pub(crate) struct Connections {
     slots: Vec<Option<Conn>>,
+    /// Clients that have sent nothing yet.
+    pub(crate) silent: usize,
     pub(crate) ready: VecDeque<ConnId>,
     pub(crate) dirty: Vec<ConnId>,
 }
@@ -126,7 +131,16 @@ impl Connections {
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || None);
         }
+        self.silent += usize::from(conn.silent);
         self.slots[index] = Some(conn);
+    }
+
+    /// The machine is about to be told of a first byte.
+    pub(crate) fn hear(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id) {
+            let first = std::mem::take(&mut conn.silent);
+            self.silent -= usize::from(first);
+        }
     }
 
     pub(crate) fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
@@ -135,6 +149,7 @@ impl Connections {
     }
 
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.hear(id);
         self.conn(id)?;
         self.slots[id.index as usize].take()
     }
@@ -143,6 +158,7 @@ impl Connections {
     pub(crate) fn clear(&mut self) -> Vec<Conn> {
         self.ready.clear();
         self.dirty.clear();
+        self.silent = 0;
         self.slots.drain(..).flatten().collect()
     }
 

@@ -93,8 +93,10 @@ pub(crate) struct Slot {
     pub(crate) mailbox: Mailbox<Letter, Wake>,
     /// Live exchanges, as of the worker's last turn.
     pub(crate) live: AtomicUsize,
-    /// Sockets in the mailbox.
+    /// Sockets in the mailbox, those of the turn that goes on included.
     pub(crate) queued: AtomicUsize,
+    /// Clients that have sent nothing yet, as of the worker's last turn.
+    pub(crate) silent: AtomicUsize,
     /// It may be given sockets.
     pub(crate) accepts: AtomicBool,
     /// Told to drain, and has done so.
@@ -107,13 +109,18 @@ impl Slot {
             mailbox: mailbox(waker),
             live: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
+            silent: AtomicUsize::new(0),
             accepts: AtomicBool::new(true),
             drained: AtomicBool::new(false),
         }
     }
 
+    /// Exchanges that it has or is about to have. A client whose first byte is still on its way,
+    /// or whose handshake is, counts as one: many that come at once would else all go to the
+    /// worker that is the first to have none of them left in its mailbox.
     fn load(&self) -> usize {
-        self.live.load(Ordering::Relaxed) + self.queued.load(Ordering::Relaxed)
+        let parts = [&self.live, &self.silent, &self.queued];
+        parts.map(|part| part.load(Ordering::Relaxed)).iter().sum()
     }
 }
 
@@ -217,7 +224,7 @@ impl Fleet {
         }
     }
 
-    /// Gives a socket to the worker with the fewest live exchanges; ties go round.
+    /// Gives a socket to the worker with the fewest exchanges, had or to come; ties go round.
     pub(crate) fn place(&self, socket: Socket, accepted: Accepted) {
         let first = self.rotation.fetch_add(1, Ordering::Relaxed);
         let slots: Vec<&Arc<Slot>> = self.open_slots().collect();

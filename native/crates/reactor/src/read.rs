@@ -75,6 +75,7 @@ impl<M: Machine> Driver<M> {
                     if conn.session.is_some() {
                         self.unseal(id, bytes, budget);
                     } else {
+                        self.connections.hear(id);
                         self.tell(id, budget, |scratch| Input::Read(id, &scratch[..bytes]));
                     }
                     if !emptied || !ended {

@@ -39,6 +39,7 @@ impl<M: Machine> Driver<M> {
             return;
         }
         if opened.plain > 0 {
+            self.connections.hear(id);
             let plain = std::mem::take(&mut self.plain);
             self.tell_bytes(id, &plain[..opened.plain], budget);
             self.plain = plain;

@@ -109,6 +109,8 @@ pub(crate) struct Driver<M> {
     pub(crate) current: Option<ConnId>,
     deadline_ns: Option<u64>,
     draining: bool,
+    /// Sockets taken from the mailbox in this turn.
+    taken: usize,
     /// It had a bug: no more sockets.
     pub(crate) retired: bool,
     pub(crate) stopped: bool,
@@ -145,6 +147,7 @@ impl<M: Machine> Driver<M> {
             current: None,
             deadline_ns: Some(0),
             draining: false,
+            taken: 0,
             retired: false,
             stopped: false,
         }
@@ -227,7 +230,7 @@ impl<M: Machine> Driver<M> {
                     self.machine.handle(Input::Mail(mail));
                 }
                 Some(Letter::Socket(socket, accepted)) => {
-                    self.slot.queued.fetch_sub(1, Ordering::Relaxed);
+                    self.taken += 1;
                     if self.retired {
                         self.fleet.place(socket, accepted);
                     } else {
@@ -361,7 +364,13 @@ impl<M: Machine> Driver<M> {
         if !self.records.is_empty() {
             self.fleet.recorder.submit(&mut self.records);
         }
-        self.slot.live.store(self.machine.live(), Ordering::Relaxed);
+        let (live, silent) = (self.machine.live(), self.connections.silent);
+        self.slot.live.store(live, Ordering::Relaxed);
+        self.slot.silent.store(silent, Ordering::Relaxed);
+        if self.taken > 0 {
+            let taken = std::mem::take(&mut self.taken);
+            self.slot.queued.fetch_sub(taken, Ordering::Relaxed);
+        }
         if self.draining {
             self.slot.drained.store(self.drained(), Ordering::Release);
         }

@@ -102,6 +102,37 @@ fn the_acceptor_balances_over_two_workers() {
     end(&host);
 }
 
+/// Says its number when asked, and has an exchange with everybody who ever asked.
+#[derive(Default)]
+struct Asked(std::collections::HashSet<ConnId>);
+
+impl Behaviour for Asked {
+    fn read(&mut self, at: &mut Table, id: ConnId, _bytes: &[u8]) {
+        self.0.insert(id);
+        at.write(id, &at.birth.worker.0.to_be_bytes());
+    }
+    fn live(&self, _at: &Table) -> usize {
+        self.0.len()
+    }
+}
+
+#[test]
+fn clients_whose_first_byte_is_to_come_are_shared_out_as_well() {
+    let host = launch(workers(2), &[tcp()], |_| Asked::default());
+    let mut first = connect(port(&host));
+    let busy = worker_of(&mut first);
+    // One after the other, so that each mailbox is empty again before the next comes.
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(connect(port(&host)));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let asked: Vec<u16> = silent.iter_mut().map(worker_of).collect();
+    let with_the_first = asked.iter().filter(|id| **id == busy).count();
+    assert!((8..=11).contains(&with_the_first), "{asked:?}");
+    end(&host);
+}
+
 /// Has a bug: panics on `!`.
 struct Buggy;
 

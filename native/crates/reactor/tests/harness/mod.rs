@@ -41,6 +41,9 @@ pub trait Behaviour: 'static {
     fn wrote(&mut self, _at: &mut Table, _id: ConnId, _bytes: usize) {}
     fn fin_ahead(&mut self, _at: &mut Table, _id: ConnId) {}
     fn ended(&mut self, _at: &mut Table) {}
+    fn live(&self, at: &Table) -> usize {
+        at.open()
+    }
     fn undelivered(&mut self, _worker: WorkerId, _mail: Mail) {}
     fn outlived(&mut self, _worker: WorkerId) {}
 }
@@ -222,7 +225,7 @@ impl<B: Behaviour> Machine for Scripted<B> {
     }
 
     fn live(&self) -> usize {
-        self.at.open()
+        self.behaviour.live(&self.at)
     }
 
     fn drained(&self) -> bool {
