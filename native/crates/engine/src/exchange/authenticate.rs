@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Gives the exchange its id: a trusted peer's own, else 128 random bits in hex.
-    fn name_request(&mut self, exchange: &mut Exchange) {
+    pub(crate) fn name_request(&mut self, exchange: &mut Exchange) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         const ID_BYTES_MAX: usize = 128;
         exchange.request_id.clear();

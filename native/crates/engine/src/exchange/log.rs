@@ -253,6 +253,10 @@ impl Engine {
                 cells.add(Metric::ResponseBytes, exchange.response.bytes);
             }
             if self.snapshot.log {
+                if exchange.request_id.is_empty() {
+                    // Its client left in the turn in which it came.
+                    self.name_request(exchange);
+                }
                 let record = self.record(exchange, duration_ns);
                 self.outputs.push_back(Output::Record(Box::new(record)));
             }

@@ -87,6 +87,23 @@ fn a_preface_in_pieces_is_still_a_preface() {
 }
 
 #[test]
+fn who_leaves_in_the_turn_in_which_it_came_has_a_record_with_an_id() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    let ids: Vec<String> = (0..2)
+        .map(|_| {
+            let gone = client.head(CHAT, false);
+            client.reset(&mut t, gone, ErrorCode::Cancel);
+            let record = t.record();
+            assert_eq!(record.flag, "CG");
+            record.request_id
+        })
+        .collect();
+    assert!(ids[0].len() == 32 && ids[0] != ids[1], "{ids:?}");
+    assert!(t.is_quiet());
+}
+
+#[test]
 fn one_who_stops_reading_does_not_stop_its_sibling() {
     let mut t = Bench::new(|_| {});
     let mut client = Peer::client(&mut t);
