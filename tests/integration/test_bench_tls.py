@@ -68,3 +68,26 @@ async def test_a_certificate_of_somebody_else_is_refused(tmp_path: Path) -> None
             )
         assert engine.stats()["requests"] == 0
     assert total["outcomes"]["connect_error"] == 4
+
+
+@pytest.mark.parametrize("http2", ["always", "never"])
+async def test_the_engine_speaks_tls(tmp_path: Path, http2: str) -> None:
+    """In both versions of HTTP, with its unix sockets in cleartext beside it."""
+    authority = Authority(tmp_path)
+    listen = ["127.0.0.1:0", f"unix:{tmp_path}/engine.sock"]
+    with SimEngine(listen=listen, tls=authority.issue(NAME).pair) as engine:
+        tls = {"ca": str(authority.bundle), "server_name": NAME}
+        settings = pool(f"https://{engine.address}", http2=http2, tls=tls)
+        async with running_proxy(settings) as proxy:
+            asked = {
+                "mode": {"kind": "streams", "streams": 4, "tokens": TOKENS},
+                "requests_max": STREAMS,
+                "body": {"kind": "model", "stream": True, "bytes": 100_000},
+            }
+            through = await load(targets=[proxy.address], **asked)
+        beside = await load(targets=[listen[1]], **asked)
+        opened = engine.stats()["connections_total"]
+    for total in (through, beside):
+        assert (total["good"], total["tokens"]) == (STREAMS, STREAMS * TOKENS), total["outcomes"]
+    # Four at a time: on one connection of HTTP/2, or on a few of HTTP/1.1.
+    assert opened == 5 if http2 == "always" else opened >= 8

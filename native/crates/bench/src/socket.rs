@@ -14,7 +14,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::{
     Address, Error,
-    tls::{Tls, TlsStream},
+    tls::{Identity, Tls, TlsStream},
 };
 
 /// Connections waiting for `accept`; beyond it the kernel drops SYNs and the client retries.
@@ -41,6 +41,14 @@ impl Stream {
                 })
             }
             Address::Unix(path) => Ok(Self::Unix(net::UnixStream::connect(path)?)),
+        }
+    }
+
+    /// The server's end of TLS, on TCP; its handshake goes on with the reads.
+    pub(crate) fn under(self, identity: Option<&Identity>) -> io::Result<Self> {
+        match (self, identity) {
+            (Self::Tcp(stream), Some(identity)) => Ok(Self::Tls(Box::new(identity.begin(stream)?))),
+            (stream, _) => Ok(stream),
         }
     }
 
@@ -95,6 +103,13 @@ impl Stream {
         match self {
             Self::Tls(stream) => Some(stream.resumed()),
             Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// Under TLS: says that nothing more will be sent.
+    pub(crate) fn goodbye(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.goodbye();
         }
     }
 

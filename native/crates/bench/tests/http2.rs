@@ -110,16 +110,32 @@ fn the_limit_of_the_engine_opens_another_connection() {
 #[test]
 fn clients_leave_in_every_way_and_the_engine_frees_their_slots() {
     let engine = engine(r#"{"slots":4,"gap_us":2000,"first_token_us":10000}"#);
-    let json = r#""mode":{"kind":"concurrency","connections":8},"requests_max":50,
-        "body":{"kind":"model","stream":true,"tokens":20,"bytes":2000},
-        "client_abort":{"ratio":1,"delay_ms":3,
-        "phases":["head","body","queue","before_token","mid_event"]}"#;
-    let total = over(&engine.addresses()[0], json).total;
-    assert_eq!(total.outcomes["aborted"], 50, "{:?}", total.outcomes);
-    at_rest(&engine);
-    let stats = engine.stats();
-    assert_eq!(stats.cancelled + stats.completed, stats.accepted);
-    assert!(stats.cancelled > 0);
+    for kind in ["rst", "fin", "half_close", "stream", "goodbye"] {
+        let cancelled = engine.stats().cancelled;
+        let json = format!(
+            r#""mode":{{"kind":"concurrency","connections":8}},"requests_max":50,
+            "streams_per_connection":2,
+            "body":{{"kind":"model","stream":true,"tokens":20,"bytes":2000}},
+            "client_abort":{{"ratio":1,"delay_ms":3,"kinds":["{kind}"],
+            "phases":["head","body","queue","before_token","mid_event"]}}"#
+        );
+        let total = over(&engine.addresses()[0], &json).total;
+        assert_eq!(
+            total.outcomes["aborted"], 50,
+            "{kind}: {:?}",
+            total.outcomes
+        );
+        // A connection that is left takes its other request along.
+        let connections = total.connections_opened;
+        assert!(
+            kind == "stream" && connections <= 5 || connections >= 25,
+            "{kind}: {connections}"
+        );
+        at_rest(&engine);
+        let stats = engine.stats();
+        assert_eq!(stats.cancelled + stats.completed, stats.accepted, "{kind}");
+        assert!(stats.cancelled > cancelled, "{kind}");
+    }
 }
 
 #[test]
@@ -154,9 +170,18 @@ fn both_versions_are_spoken_on_one_port_and_through_a_relay() {
 }
 
 #[test]
-fn options_that_fit_no_version_are_refused() {
-    let json = r#"{"targets":["127.0.0.1:1"],"protocol":"http2","new_connection_ratio":0.5}"#;
-    let options = bench::load::Options::from_json(json).unwrap();
-    let refused = bench::load::run(&options, &mut |_| true).unwrap_err();
-    assert!(refused.to_string().contains("new_connection_ratio"));
+fn a_request_has_a_connection_of_its_own_when_it_is_to() {
+    let engine = engine(r#"{"unary_us":0}"#);
+    let load = |ratio: f64| {
+        let json = format!(
+            r#""mode":{{"kind":"concurrency","connections":4}},"requests_max":100,
+            "new_connection_ratio":{ratio},"body":{{"kind":"model"}}"#
+        );
+        let total = over(&engine.addresses()[0], &json).total;
+        assert_eq!(total.good, 100);
+        total.connections_opened
+    };
+    assert_eq!(load(1.0), 100);
+    assert!((20..=80).contains(&load(0.5)));
+    assert_eq!(load(0.0), 1);
 }

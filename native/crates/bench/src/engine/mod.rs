@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use self::{core::Core, server::Server, stats::Counters};
 pub use self::{
-    options::{FaultShare, HeadAt, Options, Steps},
+    options::{FaultShare, HeadAt, Options, Steps, TlsFiles},
     stats::Stats,
 };
 use crate::{Error, Running};

@@ -1,5 +1,7 @@
 //! What a simulated engine can be told, as JSON; every field has a default and a unit.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
@@ -38,12 +40,24 @@ pub struct FaultShare {
     pub ratio: f64,
 }
 
+/// What TCP clients are shown: TLS 1.3 with AES-128-GCM and X25519.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// PEM file with the certificate and those that lead to its issuer.
+    pub cert: PathBuf,
+    /// PEM file with its key.
+    pub key: PathBuf,
+}
+
 /// Options of a simulated engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Addresses to listen on: `HOST:PORT` (port 0 picks one) or `unix:/PATH`.
     pub listen: Vec<String>,
+    /// TLS on all TCP addresses; none is cleartext. Unix sockets stay in cleartext.
+    pub tls: Option<TlsFiles>,
     /// Names of the models it says it serves.
     pub models: Vec<String>,
     /// Answer 404 to a model that is not in `models`.
@@ -96,6 +110,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:0".to_owned()],
+            tls: None,
             models: vec!["sim".to_owned()],
             models_strict: false,
             slots: 256,

@@ -30,6 +30,7 @@ use crate::{
     error::system,
     slab::{Key, Slab},
     socket::Listener,
+    tls::Identity,
 };
 
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -45,6 +46,7 @@ pub(crate) struct Server {
     poll: Poll,
     alarm: Alarm,
     listeners: Vec<Listener>,
+    identity: Option<Identity>,
     connections: Slab<Connection>,
     core: Core,
     scratch: Vec<u8>,
@@ -76,6 +78,7 @@ impl Server {
         let poll = Poll::new().map_err(system("creating a poller"))?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(system("creating a waker"))?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let identity = core.options.tls.as_ref().map(Identity::new).transpose()?;
         let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
         for (index, address) in core.options.addresses()?.iter().enumerate() {
             let token = Token(LISTENER_LAST - index);
@@ -87,6 +90,7 @@ impl Server {
             poll,
             alarm,
             listeners,
+            identity,
             connections: Slab::new(),
             core,
             scratch: vec![0; SCRATCH_BYTES],
@@ -157,7 +161,7 @@ impl Server {
 
     fn accept(&mut self, listener: usize, now_ns: u64) {
         while let Some(listener) = self.listeners.get(listener) {
-            let mut stream = match listener.accept() {
+            let stream = match listener.accept() {
                 Ok(stream) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The connection died in the queue, or there is no descriptor: the next
@@ -167,6 +171,9 @@ impl Server {
             if self.connections.len() >= self.core.options.connections_max as usize {
                 continue;
             }
+            let Ok(mut stream) = stream.under(self.identity.as_ref()) else {
+                continue;
+            };
             add(&self.core.counters.connections_total, 1);
             add(&self.core.counters.connections, 1);
             let token = Token(self.connections.next_index());
@@ -262,6 +269,7 @@ impl Server {
         let Some(connection) = self.connections.at(index) else {
             return;
         };
+        connection.stream.push();
         if connection.unsent() == 0 {
             return;
         }
@@ -312,8 +320,10 @@ impl Server {
         for exchange in connection.exchanges() {
             self.core.cancel(exchange);
         }
-        if connection.fate == Fate::Reset {
-            connection.stream.reset();
+        match connection.fate {
+            Fate::Reset => connection.stream.reset(),
+            Fate::Close => connection.stream.goodbye(),
+            Fate::Keep => {}
         }
     }
 

@@ -125,8 +125,14 @@ impl Generator<'_> {
             return;
         };
         match request.leave.map(|leave| leave.at) {
-            Some(AbortPhase::Head | AbortPhase::Body) => self.leave(index, now_ns),
-            Some(AbortPhase::Queue | AbortPhase::BeforeToken) => {
+            Some(AbortPhase::Head | AbortPhase::Body) if self.options.tls.is_none() => {
+                self.leave(index, now_ns);
+            }
+            // Under TLS the server may be about to say something, and a send that fails because
+            // the client has left keeps it from reading what came before.
+            Some(
+                AbortPhase::Head | AbortPhase::Body | AbortPhase::Queue | AbortPhase::BeforeToken,
+            ) => {
                 request.leave_ns = now_ns + delay_ms * 1_000_000;
                 let at_ns = request.leave_ns;
                 self.plan_leave(key, at_ns);
@@ -314,14 +320,19 @@ impl Generator<'_> {
         self.in_flight -= 1;
         match request.leave.map(|leave| leave.kind) {
             Some(AbortKind::HalfClose) => {
+                link.stream.goodbye();
                 link.stream.shutdown_write();
                 link.state = LinkState::Lingering;
                 self.plan_leave(key, now_ns + LINGER_NS);
             }
-            Some(AbortKind::Rst) => {
+            Some(AbortKind::Rst | AbortKind::Stream) => {
                 if let Some(link) = self.links.remove(index) {
                     link.stream.reset();
                 }
+            }
+            Some(AbortKind::Goodbye) => {
+                link.stream.goodbye();
+                self.links.remove(index);
             }
             Some(AbortKind::Fin) | None => drop(self.links.remove(index)),
         }

@@ -183,6 +183,8 @@ impl<'a> Generator<'a> {
                 }
             }
         }
+        // Whoever left last has said so.
+        self.send_dirty();
         let now_ns = clock::now_ns();
         self.give_up(now_ns);
         self.ledger.close(now_ns);
@@ -308,7 +310,7 @@ impl<'a> Generator<'a> {
         if self.options.protocol == Protocol::Http2 {
             return self.issue_stream(due, now_ns);
         }
-        let once = self.random.chance(self.options.new_connection_ratio);
+        let once = self.draw_once();
         let kept = if once || due.retried {
             None
         } else {
@@ -404,6 +406,11 @@ impl<'a> Generator<'a> {
         stream.register(self.poll.registry(), token)?;
         self.ledger.tallies[part].connections_opened += 1;
         Ok(stream)
+    }
+
+    /// Whether a request is sent on a connection of its own.
+    pub(super) fn draw_once(&mut self) -> bool {
+        self.random.chance(self.options.new_connection_ratio)
     }
 
     pub(super) fn draw_leave(&mut self) -> Option<Leave> {

@@ -7,6 +7,7 @@
 
 mod answer;
 mod exchange;
+mod farewell;
 mod generator;
 mod ledger;
 mod link;

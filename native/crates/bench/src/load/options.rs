@@ -166,16 +166,22 @@ pub enum AbortPhase {
     MidEvent,
 }
 
-/// How a client leaves. Over HTTP/2 it resets its stream, whichever is chosen.
+/// How a client leaves: with its connection, and whatever else is on that, unless it says that only
+/// a stream is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AbortKind {
     /// RST.
     Rst,
-    /// Closed, as a process that ends does it.
+    /// Closed, as a process that ends does it: under TLS without a word.
     Fin,
-    /// FIN, and what still comes is read for a second.
+    /// FIN, under TLS behind its close_notify, and what still comes is read: over HTTP/1.1 for a
+    /// second, over HTTP/2 until the server closes.
     HalfClose,
+    /// RST_STREAM; over HTTP/1.1 as `Rst`.
+    Stream,
+    /// Closed in good order: behind a GOAWAY over HTTP/2, and a close_notify under TLS.
+    Goodbye,
 }
 
 /// Clients that leave before their answer is complete.
@@ -313,9 +319,6 @@ impl Options {
         }
         if self.streams_per_connection == 0 {
             return wrong("streams_per_connection", "must be at least 1");
-        }
-        if self.protocol == Protocol::Http2 && self.new_connection_ratio > 0.0 {
-            return wrong("new_connection_ratio", "is for HTTP/1.1");
         }
         if self.timeout_ms == 0 {
             return wrong("timeout_ms", "must be at least 1");

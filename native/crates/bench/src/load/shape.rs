@@ -32,6 +32,7 @@ pub(crate) struct Shape {
     kept: Vec<u8>,
     closed: Vec<u8>,
     method: String,
+    scheme: &'static str,
     path: String,
     host: String,
     /// The fields between these and `content-length`.
@@ -78,6 +79,11 @@ impl Shape {
             kept: Vec::new(),
             closed: Vec::new(),
             method: method.clone(),
+            scheme: if options.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
             path: path.clone(),
             host: host.to_owned(),
             fields,
@@ -197,7 +203,7 @@ impl Shape {
         let mut head = wire.head(id, out);
         head.request(
             self.method.as_bytes(),
-            b"http",
+            self.scheme.as_bytes(),
             self.host.as_bytes(),
             self.path.as_bytes(),
             None,

@@ -38,15 +38,16 @@ pub(crate) enum End {
 impl Generator<'_> {
     /// Sends a request on a stream; false when it has to wait for one.
     pub(super) fn issue_stream(&mut self, due: Due, now_ns: u64) -> bool {
+        let once = self.draw_once();
         let (roomy, open) = self.roomy();
-        let key = match roomy {
+        let key = match roomy.filter(|_| !once) {
             Some(key) => key,
             None if open >= self.options.connections_max => {
                 self.wait(due, now_ns);
                 return false;
             }
             None => {
-                let Ok(key) = self.open_trunk(due.part, now_ns) else {
+                let Ok(key) = self.open_trunk(due.part, once, now_ns) else {
                     self.unsent(due, now_ns);
                     return true;
                 };
@@ -98,25 +99,29 @@ impl Generator<'_> {
             let Some(trunk) = self.trunks.at(index) else {
                 continue;
             };
+            if trunk.left {
+                continue;
+            }
             open += u32::from(!trunk.wire.going());
             let fewer = best.is_none_or(|(_, flows)| trunk.flows < flows);
-            if trunk.flows < most && fewer && trunk.wire.can_open() {
+            if trunk.flows < most && fewer && !trunk.once && trunk.wire.can_open() {
                 best = Some((index, trunk.flows));
             }
         }
         (best.and_then(|(index, _)| self.trunks.key(index)), open)
     }
 
-    fn open_trunk(&mut self, part: usize, now_ns: u64) -> io::Result<Key> {
+    fn open_trunk(&mut self, part: usize, once: bool, now_ns: u64) -> io::Result<Key> {
         let token = Token(self.trunks.next_index());
         let stream = self.connect(part, token)?;
         let streams_max = self.options.streams_per_connection;
-        let trunk = Trunk::new(stream, streams_max, part, now_ns);
+        let trunk = Trunk::new(stream, streams_max, (once, part), now_ns);
         Ok(self.trunks.insert(trunk))
     }
 
     fn mark(&mut self, key: Key) {
         if let Some(trunk) = self.trunks.find(key)
+            && !trunk.left
             && !std::mem::replace(&mut trunk.dirty, true)
         {
             self.dirty.push(key);
@@ -150,7 +155,8 @@ impl Generator<'_> {
             match trunk.stream.finish_connect() {
                 Ok(true) => {
                     trunk.connected = true;
-                    let took_ns = clock::now_ns() - trunk.opened_ns;
+                    trunk.connected_ns = clock::now_ns();
+                    let took_ns = trunk.connected_ns - trunk.opened_ns;
                     let (part, resumed) = (trunk.part, trunk.stream.resumed());
                     self.ledger.connected(part, took_ns, resumed);
                 }
@@ -252,19 +258,6 @@ impl Generator<'_> {
         self.free_worker(now_ns);
     }
 
-    /// The client of this request leaves as it was told to.
-    pub(super) fn leave_flow(&mut self, key: Key, now_ns: u64) {
-        let Some(flow) = self.flows.find(key) else {
-            return;
-        };
-        if let Some(trunk) = self.trunks.find(flow.trunk) {
-            trunk
-                .wire
-                .abort(flow.id, ErrorCode::Cancel, &mut trunk.output);
-        }
-        self.end_flow(key, Outcome::Aborted, now_ns);
-    }
-
     fn take_flow(&mut self, key: Key) -> Option<Flow> {
         self.flows.find(key)?;
         let flow = self.flows.remove(key.index)?;
@@ -273,7 +266,7 @@ impl Generator<'_> {
             trunk.flows -= 1;
             trunk.answers += 1;
             trunk.wire.forget(flow.id, &mut trunk.output);
-            if trunk.flows == 0 && trunk.wire.going() {
+            if trunk.flows == 0 && !trunk.left && (trunk.once || trunk.wire.going()) {
                 self.trunks.remove(flow.trunk.index);
             } else if !trunk.output.is_empty() {
                 self.mark(flow.trunk);
@@ -323,21 +316,27 @@ impl Generator<'_> {
         let Some(trunk) = self.trunks.remove(key.index) else {
             return;
         };
-        for index in 0..self.flows.bound() {
-            let Some(flow) = self.flows.at(index).filter(|flow| flow.trunk == key) else {
-                continue;
-            };
-            debug_assert!(flow.id % 2 == 1, "a client's streams are odd");
-            if let Some(flow) = self.flows.key(index) {
-                match outcome {
-                    Outcome::Malformed => self.end_flow(flow, outcome, now_ns),
-                    _ => self.broken_flow(flow, outcome, trunk.answers > 0, now_ns),
-                }
-                if outcome == Outcome::ConnectError {
-                    self.pause_worker(now_ns + CONNECT_PAUSE_NS);
-                }
+        for flow in self.flows_on(key) {
+            match outcome {
+                Outcome::Malformed => self.end_flow(flow, outcome, now_ns),
+                _ => self.broken_flow(flow, outcome, trunk.answers > 0, now_ns),
+            }
+            if outcome == Outcome::ConnectError {
+                self.pause_worker(now_ns + CONNECT_PAUSE_NS);
             }
         }
+    }
+
+    /// The requests that are on a connection.
+    pub(super) fn flows_on(&mut self, trunk: Key) -> Vec<Key> {
+        let mut found = Vec::new();
+        for index in 0..self.flows.bound() {
+            let on = |flow: &mut Flow| flow.trunk == trunk;
+            if self.flows.at(index).is_some_and(on) {
+                found.extend(self.flows.key(index));
+            }
+        }
+        found
     }
 }
 

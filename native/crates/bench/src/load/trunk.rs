@@ -17,6 +17,10 @@ pub(crate) struct Trunk {
     pub(crate) connected: bool,
     /// It stands in the generator's list of those to be flushed.
     pub(crate) dirty: bool,
+    /// For one request only.
+    pub(crate) once: bool,
+    /// Half closed on purpose: what comes is thrown away.
+    pub(crate) left: bool,
     /// Requests on it now.
     pub(crate) flows: u32,
     /// Answers it has brought.
@@ -24,6 +28,8 @@ pub(crate) struct Trunk {
     /// The part of the run that opened it.
     pub(crate) part: usize,
     pub(crate) opened_ns: u64,
+    /// 0 before it is connected.
+    pub(crate) connected_ns: u64,
 }
 
 /// A request on a stream.
@@ -35,7 +41,12 @@ pub(crate) struct Flow {
 }
 
 impl Trunk {
-    pub(crate) fn new(stream: Stream, streams_max: u32, part: usize, now_ns: u64) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        streams_max: u32,
+        (once, part): (bool, usize),
+        now_ns: u64,
+    ) -> Self {
         let config = Config {
             streams_max,
             ..Config::default()
@@ -48,10 +59,13 @@ impl Trunk {
             output_at: 0,
             connected: false,
             dirty: false,
+            once,
+            left: false,
             flows: 0,
             answers: 0,
             part,
             opened_ns: now_ns,
+            connected_ns: 0,
         }
     }
 
