@@ -8,7 +8,7 @@ from benches.harness import cpu, crowd, native
 from benches.harness.acceptance import main
 from benches.harness.reading import Reading
 from benches.harness.verdict import Bar
-from benches.peers import PEERS, Needs
+from benches.peers import PEERS, PLAIN, Needs, Speech
 from benches.scenarios.base import model_body, scaled
 
 TITLE = "resident memory: idle, an idle connection, a live stream"
@@ -33,41 +33,54 @@ def settled(pids: list[int]) -> int:
     return cpu.memory(pids).rss
 
 
-def idle_process(bar: Bar, engine: native.Engine) -> None:
+STREAMS_PER_CONNECTION = 50
+"""Of live streams over HTTP/2."""
+
+
+def idle_process(bar: Bar, engine: native.Engine, speech: Speech = PLAIN) -> None:
     """Just started, and after it has served."""
-    with PEERS["fastproxy"]().running([engine.address], NEEDS) as running:
-        bar.add("RSS just started", settled(running.pids) / 1e6, "<=", IDLE_MB, unit="MB")
+    with PEERS["fastproxy"]().running([engine.address], speech.needs(NEEDS)) as running:
+        resident = settled(running.pids) / 1e6
+        bar.add(speech.says("RSS just started"), resident, "<=", IDLE_MB, unit="MB")
         load = {
+            **speech.load(streams=64, connections=8),
             "targets": [running.address],
             "mode": {"kind": "concurrency", "connections": 64},
             "body": model_body(size=1024, stream=False, tokens=1),
             "duration_s": scaled(5.0, 1.0),
         }
         native.load(load)
-        bar.add("RSS idle after a load", settled(running.pids) / 1e6, "<=", IDLE_MB, unit="MB")
+        resident = settled(running.pids) / 1e6
+        bar.add(speech.says("RSS idle after a load"), resident, "<=", IDLE_MB, unit="MB")
 
 
-def connections(bar: Bar, engine: native.Engine, *, used: bool) -> None:
+def connections(
+    bar: Bar,
+    engine: native.Engine,
+    speech: Speech = PLAIN,
+    *,
+    used: bool,
+    limit_kib: float = CONNECTION_KIB,
+) -> None:
     """Idle kept connections."""
     count = int(scaled(5000, 1000))
-    with PEERS["fastproxy"]().running([engine.address], NEEDS) as running:
-        with crowd.idle(running.address, 200, used=True):
+    with PEERS["fastproxy"]().running([engine.address], speech.needs(NEEDS)) as running:
+        with crowd.idle(running.address, 200, used=True, speech=speech):
             pass
         before = settled(running.pids)
-        with crowd.idle(running.address, count, used=used) as held:
+        with crowd.idle(running.address, count, used=used, speech=speech) as held:
             time.sleep(4.0)
             each = (settled(running.pids) - before) / held / 1024
     kind = "after a request each" if used else "never used"
-    bar.add(
-        f"RSS an idle connection, {count} of them {kind}", each, "<=", CONNECTION_KIB, unit="KiB"
-    )
+    what = speech.says(f"RSS an idle connection, {count} of them {kind}")
+    bar.add(what, each, "<=", limit_kib, unit="KiB")
 
 
-def streams(bar: Bar, engine: native.Engine) -> None:
+def streams(bar: Bar, engine: native.Engine, speech: Speech = PLAIN) -> None:
     """Live streams at one token a second."""
     count = int(scaled(5000, 1000))
-    with PEERS["fastproxy"]().running([engine.address], NEEDS) as running:
-        with crowd.idle(running.address, 200, used=True):
+    with PEERS["fastproxy"]().running([engine.address], speech.needs(NEEDS)) as running:
+        with crowd.idle(running.address, 200, used=True, speech=speech):
             pass
         before = settled(running.pids)
         load = {
@@ -77,6 +90,7 @@ def streams(bar: Bar, engine: native.Engine) -> None:
             "duration_s": 24.0,
             "requests_max": count,
             "connections_max": count + 100,
+            **speech.load(streams=count, connections=count // STREAMS_PER_CONNECTION),
             "drain_s": 40.0,
             "timeout_ms": 90_000,
         }
@@ -91,10 +105,10 @@ def streams(bar: Bar, engine: native.Engine) -> None:
                 bar.say(f"only {live} of {count} streams were live at once")
                 highest = cpu.memory(running.pids).rss
             reading = Reading.of(loading.report())
-    bar.data["streams"] = dict(reading.part["outcomes"])
+    bar.data[speech.says("streams")] = dict(reading.part["outcomes"])
     each = (highest - before) / max(1, live) / 1024
     bar.add(
-        f"RSS a live stream, {live} of them at one token a second",
+        speech.says(f"RSS a live stream, {live} of them at one token a second"),
         each,
         "<=",
         STREAM_KIB,

@@ -6,7 +6,7 @@ from benches.harness import native
 from benches.harness.acceptance import main, rounds
 from benches.harness.reading import Reading
 from benches.harness.verdict import Bar
-from benches.peers import PEERS, Needs
+from benches.peers import PEERS, PLAIN, Needs, Speech
 from benches.scenarios import shed
 from benches.scenarios.base import Json, model_body, scaled
 
@@ -28,9 +28,23 @@ FIRST_TOKEN_RATIO = 1.2
 NEEDS = Needs(concurrency=SLOTS, connections=SLOTS + 8, max_wait=f"{MAX_WAIT_S:g}s")
 
 
-def load(address: str, phases: list[Json], seed: int) -> Json:
+STREAMS_PER_CONNECTION = 16
+"""Over HTTP/2, on the connections that are kept."""
+
+SECONDS = 10.0
+"""Each phase."""
+
+
+def clients(speech: Speech) -> Json:
+    """What they speak."""
+    shared = {"streams_per_connection": STREAMS_PER_CONNECTION} if speech.front == "h2" else {}
+    return {**speech.load(), **shared}
+
+
+def load(address: str, phases: list[Json], seed: int, speech: Speech) -> Json:
     """An open loop, Poisson, half of the requests on connections of their own."""
     return {
+        **clients(speech),
         "targets": [address],
         "mode": {"kind": "rate", "per_second": 100.0, "arrivals": "poisson"},
         "phases": phases,
@@ -44,10 +58,11 @@ def load(address: str, phases: list[Json], seed: int) -> Json:
     }
 
 
-def capacity(address: str) -> float:
+def capacity(address: str, speech: Speech = PLAIN) -> float:
     """Streams a second that come to their end when exactly all slots are kept busy."""
     report = native.load(
         {
+            **clients(speech),
             "targets": [address],
             "mode": {"kind": "concurrency", "connections": SLOTS},
             "body": model_body(size=1024, stream=True, tokens=TOKENS),
@@ -71,9 +86,17 @@ def _ended_good(series: list[Json], start: int, seconds: int) -> float:
     return float(sum(ended)) / max(1, len(ended))
 
 
-def overload(bar: Bar, address: str, per_second: float, times: int) -> None:
+def overload(  # noqa: PLR0913 - what is offered, to whom, and how
+    bar: Bar,
+    address: str,
+    per_second: float,
+    times: int,
+    speech: Speech = PLAIN,
+    *,
+    seconds: float = SECONDS,
+) -> None:
     """One offered load: before, during and after it."""
-    seconds = round(scaled(10.0, 5.0))
+    seconds = round(scaled(seconds, 5.0))
     half = per_second / 2
     phases: list[Json] = [
         {"name": "warm", "duration_s": WARM_S, "per_second": half},
@@ -82,9 +105,10 @@ def overload(bar: Bar, address: str, per_second: float, times: int) -> None:
         {"name": "settling", "duration_s": 5.0, "per_second": half},
         {"name": "after", "duration_s": seconds, "per_second": half},
     ]
-    report = native.load(load(address, phases, seed=times))
+    report = native.load(load(address, phases, times, speech))
     parts = Reading.parts(report)
-    bar.data[f"{times}C"] = {
+    label = speech.says(f"{times}C")
+    bar.data[label] = {
         name: {
             "outcomes": part.part["outcomes"],
             "good_per_s": part.part["good_per_s"],
@@ -95,7 +119,6 @@ def overload(bar: Bar, address: str, per_second: float, times: int) -> None:
     }
     over = parts["over"]
     good = _ended_good(report["series"], WARM_S + seconds, seconds) * _within_max_wait(over)
-    label = f"{times}C"
     bar.add(
         f"{label}: goodput / C",
         good / per_second,
@@ -126,8 +149,8 @@ def overload(bar: Bar, address: str, per_second: float, times: int) -> None:
         bar.say(warning)
 
 
-def measure(bar: Bar) -> None:
-    """Capacity, then 2C, 5C and 10C; then the cost of a refusal."""
+def overloads(bar: Bar, speech: Speech = PLAIN, *, seconds: float = SECONDS) -> None:
+    """Capacity, then 2C, 5C and 10C."""
     engine_options: Json = {
         "slots": SLOTS,
         "gap_us": GAP_US,
@@ -136,28 +159,33 @@ def measure(bar: Bar) -> None:
         "steps": "staggered",
     }
     with (
-        native.engine(engine_options) as engine,
-        PEERS["fastproxy"]().running([engine.address], NEEDS) as running,
+        native.engine(speech.engine(engine_options)) as engine,
+        PEERS["fastproxy"]().running([engine.address], speech.needs(NEEDS)) as running,
     ):
-        per_second = capacity(running.address)
-        bar.add("capacity C", per_second, unit="streams/s", note="300 to 500 wanted")
+        per_second = capacity(running.address, speech)
+        what = speech.says("capacity C")
+        bar.add(what, per_second, unit="streams/s", note="300 to 500 wanted")
         for times in (2, 5, 10):
-            overload(bar, running.address, per_second, times)
-    shed_cost(bar)
+            overload(bar, running.address, per_second, times, speech, seconds=seconds)
 
 
-def shed_cost(bar: Bar) -> None:
+def shed_cost(bar: Bar, speech: Speech = PLAIN, *, times: int | None = None) -> None:
     """CPU of a 429 on a kept connection over that of a served request and of a stream."""
-    table = shed.costs(rounds(bar), say=bar.say)
-    bar.data["shed"] = table.samples
+    table = shed.costs(times or rounds(bar), say=bar.say, speech=speech)
+    bar.data[speech.says("shed")] = table.samples
     for name in table.samples:
-        bar.add(f"CPU of a {name}", table.estimate(name, "cpu_us"), unit="us")
-    bar.add(
-        "a refusal / a served unary request", table.ratio("refusal", "request", "cpu_us"), "<=", 0.6
-    )
-    bar.add(
-        "a refusal / a stream of 60 tokens", table.ratio("refusal", "stream", "cpu_us"), "<=", 0.02
-    )
+        bar.add(speech.says(f"CPU of a {name}"), table.estimate(name, "cpu_us"), unit="us")
+    for kind, what, limit in (
+        ("request", "a refusal / a served unary request", 0.6),
+        ("stream", "a refusal / a stream of 60 tokens", 0.02),
+    ):
+        bar.add(speech.says(what), table.ratio("refusal", kind, "cpu_us"), "<=", limit)
+
+
+def measure(bar: Bar) -> None:
+    """Overloads; then the cost of a refusal."""
+    overloads(bar)
+    shed_cost(bar)
 
 
 if __name__ == "__main__":

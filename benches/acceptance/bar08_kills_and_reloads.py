@@ -9,14 +9,15 @@ from collections import Counter
 from typing import Any, Self
 
 import _path  # noqa: F401
+import httpx2
 import openai
 
 from benches.harness import native
 from benches.harness.acceptance import main
 from benches.harness.processes import free_port, get
-from benches.harness.rawclient import Ended, Stream
+from benches.harness.rawclient import Ended, stream
 from benches.harness.verdict import Bar
-from benches.peers import PEERS, Running
+from benches.peers import PEERS, PLAIN, Running, Speech
 from benches.peers.fastproxy import admin_get, admin_post
 from benches.scenarios.base import model_body, scaled
 
@@ -29,19 +30,35 @@ CALM = {"slots": 0, "gap_us": 10_000, "first_token_us": 10_000, "unary_us": 1_00
 ENGINE = {"slots": 0, "gap_us": 2_000, "first_token_us": 1_000, "steps": "staggered"}
 
 
-def ask_client(address: str, seen: Counter[str], started: threading.Event) -> None:
-    """One stream by the official client; counts how it ends."""
-    api: Any = openai.OpenAI(
-        base_url=f"http://{address}/v1", api_key="none", max_retries=0, timeout=20.0
+def official(address: str, speech: Speech) -> Any:  # noqa: ANN401 - the client has no base
+    """The official client."""
+    if speech == PLAIN:
+        http_client, scheme = None, "http"
+    else:
+        http2 = speech.front == "h2"
+        verify = speech.context() or True
+        http_client = httpx2.Client(http1=not http2, http2=http2, verify=verify, timeout=20.0)
+        scheme = "https" if speech.front_tls else "http"
+    return openai.OpenAI(
+        base_url=f"{scheme}://{address}/v1",
+        api_key="none",
+        max_retries=0,
+        timeout=20.0,
+        http_client=http_client,
     )
+
+
+def ask_client(address: str, speech: Speech, seen: Counter[str], started: threading.Event) -> None:
+    """One stream by the official client; counts how it ends."""
+    api = official(address, speech)
     try:
-        stream = api.chat.completions.create(
+        events = api.chat.completions.create(
             model="sim",
             stream=True,
             max_tokens=TOKENS,
             messages=[{"role": "user", "content": "hi"}],
         )
-        for count, _ in enumerate(stream):
+        for count, _ in enumerate(events):
             if count == 3:
                 started.set()
     except openai.APIError as error:
@@ -52,60 +69,59 @@ def ask_client(address: str, seen: Counter[str], started: threading.Event) -> No
         seen["ended without an error"] += 1
     finally:
         started.set()
+        api.close()
 
 
-def one_kill(running: Running, port: int, seen: Counter[str]) -> Ended:
+def one_kill(running: Running, port: int, seen: Counter[str], speech: Speech) -> Ended:
     """Start the engine, let two streams run, kill it; how the raw one ended."""
-    with native.engine(ENGINE, port=port) as engine:
+    with native.engine(speech.engine(ENGINE), port=port) as engine:
         started = threading.Event()
-        official = threading.Thread(
-            target=ask_client, args=(running.address, seen, started), daemon=True
+        asking = threading.Thread(
+            target=ask_client, args=(running.address, speech, seen, started), daemon=True
         )
-        official.start()
-        stream = Stream(running.address, TOKENS)
-        stream.read_events(4)
+        asking.start()
+        raw = stream(running.address, TOKENS, speech)
+        raw.read_events(4)
         started.wait(10.0)
         engine.child.kill()
-        ended = stream.rest()
-        official.join(25.0)
-        if official.is_alive():
+        ended = raw.rest()
+        asking.join(25.0)
+        if asking.is_alive():
             seen["hung"] += 1
     return ended
 
 
-def kills(bar: Bar) -> None:
+def kills(bar: Bar, speech: Speech = PLAIN) -> None:
     """`kill -9` while streams flow."""
+    says = speech.says
     count = int(scaled(KILLS, 15))
     port = free_port()
     seen: Counter[str] = Counter()
     found: Counter[str] = Counter()
-    with native.engine(ENGINE, port=port) as first:
-        running_block = PEERS["fastproxy"]().running([first.address])
+    with native.engine(speech.engine(ENGINE), port=port) as first:
+        running_block = PEERS["fastproxy"]().running([first.address], speech.needs())
         running = running_block.__enter__()
     try:
         for _ in range(count):
-            ended = one_kill(running, port, seen)
+            ended = one_kill(running, port, seen, speech)
             found["streams"] += 1
             found["200"] += ended.status == 200
             found["looks complete"] += ended.looks_complete
-            found["chunked body terminated"] += ended.framed
+            found["body terminated"] += ended.framed
             found["error event"] += ended.says_error
             found["whole events only"] += ended.whole_events
     finally:
         running_block.__exit__(None, None, None)
-    bar.data["kills"] = {"raw": dict(found), "sdk": dict(seen)}
-    bar.add("killed streams", found["200"], "==", count, note=dict_text(found))
-    bar.add("truncated streams that look complete", found["looks complete"], "==", 0)
-    bar.add(
-        "truncated streams whose chunked body was terminated",
-        found["chunked body terminated"],
-        "==",
-        0,
-    )
-    bar.add("truncated streams with an error event", found["error event"], "==", count)
-    bar.add("truncated streams of whole events only", found["whole events only"], "==", count)
+    bar.data[says("kills")] = {"raw": dict(found), "sdk": dict(seen)}
+    bar.add(says("killed streams"), found["200"], "==", count, note=dict_text(found))
+    bar.add(says("truncated streams that look complete"), found["looks complete"], "==", 0)
+    bar.add(says("truncated streams whose body was terminated"), found["body terminated"], "==", 0)
+    bar.add(says("truncated streams with an error event"), found["error event"], "==", count)
+    whole = found["whole events only"]
+    bar.add(says("truncated streams of whole events only"), whole, "==", count)
     clean = sum(times for how, times in seen.items() if how.startswith("raised"))
-    bar.add("the openai client raised a clean error", clean, "==", count, note=dict_text(seen))
+    what = says("the openai client raised a clean error")
+    bar.add(what, clean, "==", count, note=dict_text(seen))
 
 
 def dict_text(counts: Counter[str]) -> str:
@@ -196,24 +212,34 @@ def _wait_generation(running: Running, least: int, seconds: float = 5.0) -> int:
         time.sleep(0.002)
 
 
-def reloads(bar: Bar, *, new_connections: float = 0.0) -> None:
+def reloads(
+    bar: Bar,
+    speech: Speech = PLAIN,
+    *,
+    unary_speech: Speech | None = None,
+    new_connections: float = 0.0,
+) -> None:
     """By signal and by the admin API in turn, under unary load and streams.
 
-    A share of `new_connections` of the unary requests are each on a connection of their own.
+    Unary clients may speak otherwise than the others on the same listener. A share of
+    `new_connections` of their requests are each on a connection of their own.
     """
+    says = speech.says
     count = int(scaled(RELOADS, 60))
     unary = {
+        **(unary_speech or speech).load(),
         "mode": {"kind": "concurrency", "connections": 16},
         "new_connection_ratio": new_connections,
         "body": model_body(size=1024, stream=False, tokens=1),
     }
     streams = {
+        **speech.load(streams=50, connections=5),
         "mode": {"kind": "streams", "streams": 50, "tokens": 60},
         "body": model_body(size=512, stream=True),
     }
     with (
-        native.engine(CALM) as engine,
-        PEERS["fastproxy"]().running([engine.address]) as running,
+        native.engine(speech.engine(CALM)) as engine,
+        PEERS["fastproxy"]().running([engine.address], speech.needs()) as running,
         Scraper(running.admin or "") as scraper,
     ):
         common = {"targets": [running.address], "duration_s": 3600.0, "drain_s": 10.0}
@@ -233,24 +259,20 @@ def reloads(bar: Bar, *, new_connections: float = 0.0) -> None:
                 _wait_generation(running, before + 1)
             reports = [load.end() for load in (first, second)]
         generation = int(admin_get(running.admin or "", "/endpoints")["generation"])
-    bar.add("generations", generation - started, ">=", count)
+    bar.add(says("generations"), generation - started, ">=", count)
     for name, report in zip(("unary requests", "streams"), reports, strict=True):
         total = report["total"]
-        bar.data[name] = {"outcomes": total["outcomes"], "offered": total["offered"]}
+        bar.data[says(name)] = {"outcomes": total["outcomes"], "offered": total["offered"]}
+        shaken = total["handshakes_full"] + total["handshakes_resumed"]
         bar.add(
-            f"{name} that failed",
+            says(f"{name} that failed"),
             total["failed"] + total["shed"],
             "==",
             0,
-            note=f"{total['good']} good",
+            note=f"{total['good']} good" + f", {shaken} handshakes" * bool(shaken),
         )
-    bar.add(
-        "counters that fell",
-        len(scraper.fallen),
-        "==",
-        0,
-        note=f"{scraper.scrapes} scrapes; {scraper.fallen[:2]}",
-    )
+    note = f"{scraper.scrapes} scrapes; {scraper.fallen[:2]}"
+    bar.add(says("counters that fell"), len(scraper.fallen), "==", 0, note=note)
 
 
 def measure(bar: Bar) -> None:

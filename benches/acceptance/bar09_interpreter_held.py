@@ -8,11 +8,11 @@ import _path  # noqa: F401
 from benches.harness import embedded, native
 from benches.harness.acceptance import main, rounds
 from benches.harness.reading import Reading, UnmeasuredError
-from benches.harness.rounds import Sample, interleave
+from benches.harness.rounds import Sample, Table, interleave
 from benches.harness.verdict import Bar
-from benches.peers import PEERS
+from benches.peers import PEERS, PLAIN, Speech
 from benches.scenarios.base import scaled
-from benches.scenarios.streams import STREAMS_STAGGERED
+from benches.scenarios.streams import STREAMS, STREAMS_STAGGERED
 
 TITLE = "the GIL held 200 ms out of every 400: token delay with and without"
 
@@ -33,22 +33,30 @@ RELAY = "relay"
 """A bare relay in the same rounds: what the machine itself does to a token."""
 
 
+CONNECTIONS = 8
+"""Connections of HTTP/2 that the streams share."""
+
+
 @contextlib.contextmanager
-def proxy(kind: str, engine: native.Engine) -> Iterator[str]:
+def proxy(kind: str, engine: native.Engine, speech: Speech) -> Iterator[str]:
     """The address of a proxy of this kind."""
     if kind == RELAY:
         with PEERS[RELAY]().running([engine.address]) as relay:
             yield relay.address
     else:
-        with embedded.running([engine.address], None, **KINDS[kind]) as (address, _):
+        needs = speech.needs()
+        with embedded.running([engine.address], needs, **KINDS[kind]) as (address, _):
             yield address
 
 
-def one(kind: str, engine: native.Engine) -> Sample:
+def one(
+    kind: str, engine: native.Engine, speech: Speech = PLAIN, *, seconds: float = 6.0
+) -> Sample:
     """Streams through a proxy inside an asyncio program."""
-    with proxy(kind, engine) as address:
+    with proxy(kind, engine, speech) as address:
         load = {**STREAMS_STAGGERED.load(), "targets": [address]}
-        load["duration_s"] = scaled(6.0, 2.5)
+        load |= speech.load(streams=STREAMS, connections=CONNECTIONS)
+        load["duration_s"] = scaled(seconds, 2.5)
         reading = Reading.of(native.load(load))
     if reading.count("failed") and kind != "inline, held":
         msg = f"{kind}: {reading.part['outcomes']}"
@@ -61,29 +69,25 @@ def one(kind: str, engine: native.Engine) -> Sample:
     }
 
 
+def judge(bar: Bar, table: Table, held: str, calm: str, speech: Speech = PLAIN) -> None:
+    """The latest token while held, and the tail beside that of the same proxy left alone."""
+    latest = max(table.values(held, "delay_max_us")) / 1000
+    left = max(table.values(calm, "delay_max_us")) / 1000
+    relay = max(table.values(RELAY, "delay_max_us")) / 1000
+    what = speech.says("threads: latest token of all rounds while held")
+    note = f"{left:.1f} ms when not held, {relay:.1f} ms through the relay"
+    bar.add(what, latest, "<=", LATEST_MS, unit="ms", note=note)
+    ratio = table.ratio(held, calm, "delay_p99_us")
+    bar.add(speech.says("threads: delay P99 held / not held"), ratio, "<=", P99_RATIO)
+
+
 def measure(bar: Bar) -> None:
     """All four kinds in each round."""
     with native.engine(STREAMS_STAGGERED.engine) as engine:
         kinds = [*KINDS, RELAY]
         table = interleave(kinds, rounds(bar), lambda kind: one(kind, engine), say=bar.say)
     bar.data["samples"] = table.samples
-    latest = max(table.values("threads, held", "delay_max_us")) / 1000
-    calm = max(table.values("threads", "delay_max_us")) / 1000
-    relay = max(table.values(RELAY, "delay_max_us")) / 1000
-    bar.add(
-        "threads: latest token of all rounds while held",
-        latest,
-        "<=",
-        LATEST_MS,
-        unit="ms",
-        note=f"{calm:.1f} ms when not held, {relay:.1f} ms through the relay",
-    )
-    bar.add(
-        "threads: delay P99 held / not held",
-        table.ratio("threads, held", "threads", "delay_p99_us"),
-        "<=",
-        P99_RATIO,
-    )
+    judge(bar, table, "threads, held", "threads")
     for kind in ("inline", "inline, held"):
         for figure in ("delay_p99_us", "delay_max_us"):
             bar.add(

@@ -5,8 +5,9 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import _path  # noqa: F401
@@ -15,7 +16,7 @@ from bar08_kills_and_reloads import CALM, Scraper, reloads
 from benches.harness import native
 from benches.harness.acceptance import main
 from benches.harness.verdict import Bar
-from benches.peers import PEERS, Running
+from benches.peers import PEERS, PLAIN, Running, Speech
 from benches.scenarios.base import model_body, scaled
 
 TITLE = "1,000 reloads and 50 binary upgrades under load"
@@ -121,9 +122,9 @@ class Line:
 
 
 @contextlib.contextmanager
-def served(engine: str) -> Iterator[tuple[Running, Line]]:
+def served(engine: str, speech: Speech) -> Iterator[tuple[Running, Line]]:
     """The proxy, and whatever comes after it."""
-    with PEERS["fastproxy"]().running([engine]) as running:
+    with PEERS["fastproxy"]().running([engine], speech.needs()) as running:
         line = Line(running)
         try:
             yield running, line
@@ -131,46 +132,58 @@ def served(engine: str) -> Iterator[tuple[Running, Line]]:
             line.end()
 
 
-def upgrades(bar: Bar) -> None:
-    """By signal, one after the other, with four loads and a scraper at it all the time."""
-    count = int(scaled(UPGRADES, 6))
+def upgrades(
+    bar: Bar,
+    speech: Speech = PLAIN,
+    loads: Mapping[str, dict[str, Any]] = MappingProxyType(LOADS),
+    *,
+    count: int = UPGRADES,
+) -> dict[str, Any]:
+    """By signal, one after the other, with all loads and a scraper at it all the time.
+
+    Returns what came of each load.
+    """
+    says = speech.says
+    count = int(scaled(count, 6))
     with (
-        native.engine(CALM) as engine,
-        served(engine.address) as (running, line),
+        native.engine(speech.engine(CALM)) as engine,
+        served(engine.address, speech) as (running, line),
         contextlib.ExitStack() as stack,
     ):
         common = {"targets": [running.address], "duration_s": 3600.0, "drain_s": 30.0}
-        loads = [stack.enter_context(native.loading(common | load)) for load in LOADS.values()]
+        under_way = [stack.enter_context(native.loading(common | load)) for load in loads.values()]
         time.sleep(1.0)
         with Scraper(running.admin or "") as scraper:
             for _ in range(count):
                 line.upgrade()
                 time.sleep(0.2)
-            reports = [load.end() for load in loads]
+            reports = [load.end() for load in under_way]
             time.sleep(0.2)
         left = line.wait_for_the_old(90.0)
-    bar.add("upgrades", len(line.pids) - 1, "==", count)
-    for name, report in zip(LOADS, reports, strict=True):
-        total = report["total"]
-        bar.data[f"upgrades: {name}"] = {
+    totals = {name: report["total"] for name, report in zip(loads, reports, strict=True)}
+    bar.add(says("upgrades"), len(line.pids) - 1, "==", count)
+    for name, total in totals.items():
+        bar.data[says(f"upgrades: {name}")] = {
             key: total.get(key) for key in ("outcomes", "offered", "closed_before_head")
         }
         bar.add(
-            f"{name}: failed or reset",
+            says(f"{name}: failed or reset"),
             total["failed"] + total["shed"],
             "==",
             0,
             note=f"{total['good']} good, {total['outcomes']}",
         )
     note = f"{scraper.scrapes} scrapes; {scraper.fallen[:2]}"
-    bar.add("counters that fell over upgrades", len(scraper.fallen), "==", 0, note=note)
-    bar.add("scrapes that failed", len(scraper.failed), "==", 0, note=str(scraper.failed[:2]))
-    bar.add("old processes left after the load", left, "==", 0)
+    bar.add(says("counters that fell over upgrades"), len(scraper.fallen), "==", 0, note=note)
+    failed = str(scraper.failed[:2])
+    bar.add(says("scrapes that failed"), len(scraper.failed), "==", 0, note=failed)
+    bar.add(says("old processes left after the load"), left, "==", 0)
     steps = sorted(line.steps_s)
-    bar.add("signal to taken over, median", steps[len(steps) // 2], unit="s")
-    bar.add("signal to taken over, longest", steps[-1], unit="s")
-    bar.add("processes at a time, at most", line.together)
-    bar.add("memory of all of them, at most", line.resident_mib, unit="MiB")
+    bar.add(says("signal to taken over, median"), steps[len(steps) // 2], unit="s")
+    bar.add(says("signal to taken over, longest"), steps[-1], unit="s")
+    bar.add(says("processes at a time, at most"), line.together)
+    bar.add(says("memory of all of them, at most"), line.resident_mib, unit="MiB")
+    return totals
 
 
 def measure(bar: Bar) -> None:

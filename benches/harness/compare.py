@@ -115,7 +115,12 @@ def options(scenario: Scenario, contender: Contender, running: Running) -> Json:
     return found
 
 
-def run_once(scenario: Scenario, contender: Contender, engine: native.Engine) -> Sample:
+def run_once(
+    scenario: Scenario,
+    contender: Contender,
+    engine: native.Engine,
+    cores: frozenset[int] | None = None,
+) -> Sample:
     """One run of one contender, in a process of its own.
 
     Raises:
@@ -123,7 +128,7 @@ def run_once(scenario: Scenario, contender: Contender, engine: native.Engine) ->
     """
     needs = contender.needs(scenario)
     with contender.peer.running(contender.engines(engine), needs) as running:
-        report = native.load(options(scenario, contender, running))
+        report = native.load(options(scenario, contender, running), cores=cores)
     reading = Reading.of(report)
     failed = reading.count("failed") + reading.count("shed")
     if failed > FAILED_MAX * max(1, reading.count("good")):
@@ -159,24 +164,32 @@ def count_calls(
     return {name: round(calls / units, 4) for name, calls in ordered}
 
 
-def compare(
+def compare(  # noqa: PLR0913 - who, how often, and what is told
     scenario: Scenario,
     labels: Sequence[str],
     rounds: int,
     *,
     calls: bool = False,
     say: Callable[[str], None] = print,
+    cores: frozenset[int] | None = None,
 ) -> Result:
-    """Measure a scenario for all contenders that are installed."""
+    """Measure a scenario for all contenders that are installed.
+
+    The engine and the load run on `cores`; without, where no proxy is.
+    """
     contenders = present(scenario, labels, say)
     foreign = machine.wait_until_quiet()
     if foreign > 0.15:
         say(f"others use {foreign:.0%} of a core: figures will be noisy")
-    with native.engine(scenario.engine) as engine:
+    with native.engine(scenario.engine, cores=cores) as engine:
+
+        def once(label: str) -> Sample:
+            return run_once(scenario, contenders[label], engine, cores)
+
         table = interleave(
             list(contenders),
             rounds,
-            lambda label: _patiently(lambda: run_once(scenario, contenders[label], engine), say),
+            lambda label: _patiently(lambda: once(label), say),
             say=say,
         )
         counted = {}

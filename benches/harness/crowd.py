@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-import selectors
 import socket
 from collections.abc import Iterator
 
+from benches.harness import h2client
+from benches.peers.speech import PLAIN, Speech
 from benches.scenarios.base import MODEL
 
 _BODY = json.dumps(
@@ -18,42 +19,31 @@ REQUEST = (
 _BATCH = 100
 
 
-def _dial(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=20.0)
-
-
-def _ask(batch: list[socket.socket]) -> None:
-    """One request on each connection, answered."""
-    selector = selectors.DefaultSelector()
-    for sock in batch:
-        sock.sendall(REQUEST)
-        selector.register(sock, selectors.EVENT_READ)
-    waiting = len(batch)
-    while waiting:
-        ready = selector.select(20.0)
-        if not ready:
-            msg = f"{waiting} connections got no answer"
-            raise TimeoutError(msg)
-        for key, _ in ready:
-            if not key.fileobj.recv(65536):  # type: ignore[union-attr]
-                msg = "closed instead of answered"
-                raise ConnectionError(msg)
-            selector.unregister(key.fileobj)
-            waiting -= 1
-    selector.close()
+def _answered(sock: socket.socket) -> None:
+    """Wait for the answer to a request of HTTP/1.1; it comes in one piece."""
+    if not sock.recv(65536):
+        msg = "closed instead of answered"
+        raise ConnectionError(msg)
 
 
 @contextlib.contextmanager
-def idle(address: str, count: int, *, used: bool) -> Iterator[int]:
+def idle(address: str, count: int, *, used: bool, speech: Speech = PLAIN) -> Iterator[int]:
     """Hold so many idle connections; `used`: each has had one request."""
     held: list[socket.socket] = []
+    context = speech.context()
+    http2 = speech.front == "h2"
+    opening = h2client.opening(_BODY if used else None) if http2 else REQUEST * used
     try:
         for at in range(0, count, _BATCH):
-            batch = [_dial(address) for _ in range(min(_BATCH, count - at))]
+            batch = [speech.dial(address, context) for _ in range(min(_BATCH, count - at))]
             held += batch
-            if used:
-                _ask(batch)
+            for sock in batch:
+                sock.sendall(opening)
+            for sock in batch:
+                if http2:
+                    h2client.settle(sock, answered=used)
+                elif used:
+                    _answered(sock)
         yield len(held)
     finally:
         for sock in held:

@@ -53,8 +53,11 @@ class Engine:
     child: Child
 
     def stats(self) -> Json:
-        """Its counters, asked on a connection of their own (which they count)."""
-        _, body = get(self.address, "/sim/stats", timeout=10.0)
+        """Its counters, asked on a connection of their own (which they count).
+
+        On the unix socket, which is always in cleartext.
+        """
+        _, body = get(self.unix, "/sim/stats", timeout=10.0)
         found: Json = json.loads(body)
         return found
 
@@ -86,7 +89,7 @@ def engine(
         try:
             addresses = _addresses(child, len(listen))
             started = Engine(addresses[0], addresses[1], child)
-            child.wait_http(started.address, "/health")
+            child.wait_http(started.unix, "/health")
             yield started
         finally:
             child.stop()

@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-import socket
 from dataclasses import dataclass
 
+from benches.harness.h2client import Http2Stream
 from benches.harness.tap import _chunks
+from benches.peers.speech import PLAIN, Speech
 from benches.scenarios.base import MODEL
 
 
@@ -16,7 +17,7 @@ class Ended:
     status: int
     body: bytes
     framed: bool
-    """The chunked body was terminated."""
+    """The body was terminated: by its last chunk, or by the end of the HTTP/2 stream."""
 
     @property
     def done(self) -> bool:
@@ -39,20 +40,24 @@ class Ended:
         return not self.body or self.body.endswith((b"\n\n", b"\r\n\r\n"))
 
 
+def _body(tokens: int) -> bytes:
+    asked = {
+        "model": MODEL,
+        "stream": True,
+        "max_tokens": tokens,
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+    return json.dumps(asked).encode()
+
+
 class Stream:
     """One streamed chat completion on a connection of its own."""
 
-    def __init__(self, address: str, tokens: int, fields: str = "") -> None:
-        host, _, port = address.rpartition(":")
-        self.sock = socket.create_connection((host, int(port)), timeout=20.0)
-        body = json.dumps(
-            {
-                "model": MODEL,
-                "stream": True,
-                "max_tokens": tokens,
-                "messages": [{"role": "user", "content": "hi"}],
-            }
-        ).encode()
+    def __init__(
+        self, address: str, tokens: int, fields: str = "", *, speech: Speech = PLAIN
+    ) -> None:
+        self.sock = speech.dial(address)
+        body = _body(tokens)
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\n"
             f"content-type: application/json\r\n{fields}content-length: {len(body)}\r\n\r\n"
@@ -81,3 +86,30 @@ class Stream:
         status = int(head.split(b" ")[1]) if head.count(b" ") else 0
         body, _, framed = _chunks(rest, 0)
         return Ended(status, body, framed)
+
+
+class Stream2:
+    """The same over HTTP/2."""
+
+    def __init__(self, address: str, tokens: int, speech: Speech) -> None:
+        scheme = "https" if speech.front_tls else "http"
+        self._stream = Http2Stream(speech.dial(address), _body(tokens), scheme)
+
+    def read_events(self, count: int) -> None:
+        """Read until so many events have come, or the stream ends."""
+        while self._stream.data.count(b"\n\n") < count and self._stream.receive():
+            pass
+
+    def rest(self) -> Ended:
+        """Read to the end of the stream."""
+        while self._stream.receive():
+            pass
+        self._stream.sock.close()
+        return Ended(self._stream.status, bytes(self._stream.data), self._stream.ended)
+
+
+def stream(address: str, tokens: int, speech: Speech = PLAIN) -> Stream | Stream2:
+    """A stream in whatever is spoken."""
+    if speech.front == "h2":
+        return Stream2(address, tokens, speech)
+    return Stream(address, tokens, speech=speech)

@@ -24,10 +24,11 @@ def bar_name(number: int | str) -> str:
     return text if "." in text else f"3.{text}"
 
 
-def bar_file(number: int | str) -> Path:
-    """Where a bar writes its figures."""
+def bar_file(number: int | str, part: str = "") -> Path:
+    """Where a bar writes its figures, or one part of it by itself."""
     series, _, position = bar_name(number).partition(".")
-    return OUT / f"{SERIES[series]}{int(position):02d}.json"
+    behind = f"-{part}" if part else ""
+    return OUT / f"{SERIES[series]}{int(position):02d}{behind}.json"
 
 
 Sense = Literal["<=", ">=", "=="]
@@ -70,6 +71,8 @@ class Bar:
     """A number of the data plane's bars, or the name of another: `4.8`."""
     title: str
     quick: bool = False
+    part: str = ""
+    """The only part that was asked for."""
     figures: list[Figure] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -108,7 +111,7 @@ class Bar:
     def finish(self) -> int:
         """Write the JSON, print the sum; the exit status: 0 unless something was unmeasurable."""
         OUT.mkdir(parents=True, exist_ok=True)
-        path = bar_file(self.number)
+        path = bar_file(self.number, self.part)
         document = {
             "bar": self.number,
             "title": self.title,

@@ -56,6 +56,8 @@ class Needs:
     tls: Certificate | None = None
     """What clients are shown; cleartext without. TLS 1.3 with AES-128-GCM and X25519 only, where
     that can be said."""
+    back_tls: Certificate | None = None
+    """What engines show; cleartext without (only fastproxy dials TLS here)."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,10 @@ class Peer(abc.ABC):
     speaks: ClassVar[frozenset[str]] = frozenset({"h1-h1"})
     """What it can have in front and behind."""
 
+    def cores(self) -> set[int]:
+        """Where it runs: on the proxy's core alone."""
+        return {machine.cores().proxy}
+
     @abc.abstractmethod
     def version(self) -> str:
         """Version as the program itself says it.
@@ -138,7 +144,7 @@ class Peer(abc.ABC):
             launch = replace(self.launch(directory, port, engines, needs), needs=needs)
             child = Child(
                 launch.argv,
-                cores={machine.cores().proxy},
+                cores=self.cores(),
                 directory=directory,
                 name=self.name,
                 env=launch.env,

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from benches.harness import machine
 from benches.harness.processes import Child, StartError, connection, free_port, get
 from benches.peers.base import AbsentError, Launch, Needs, Peer
 
@@ -43,8 +44,9 @@ def admin_post(admin: str, path: str) -> None:
         raise StartError(msg)
 
 
-def _url(engine: str, back: str) -> str:
-    scheme = "h2c" if back == "h2" else "http"
+def _url(engine: str, needs: Needs) -> str:
+    clear = "h2c" if needs.back == "h2" else "http"
+    scheme = "https" if needs.back_tls else clear
     return engine if engine.startswith("unix:") else f"{scheme}://{engine}"
 
 
@@ -66,8 +68,10 @@ def document(
     if needs.access_log is not None:
         lines.append(f"access_log: {needs.access_log}")
     lines += ["pools:", "  engines:", "    endpoints:"]
-    lines += [f'      - {{url: "{_url(engine, needs.back)}"{concurrency}}}' for engine in engines]
+    lines += [f'      - {{url: "{_url(engine, needs)}"{concurrency}}}' for engine in engines]
     lines += [f"    http2: {'always' if needs.back == 'h2' else 'never'}"]
+    if needs.back_tls is not None:
+        lines += [f"    tls: {{ca: {needs.back_tls.ca}, min_version: tls1.3}}"]
     lines += ["    balance: least_loaded", f"    channel: {{{', '.join(channel)}}}"]
     lines += [f"    timeouts: {{inter_token: {needs.idle_s}s}}"]
     if needs.connections is not None:
@@ -117,6 +121,25 @@ class FastProxy(Peer):
         if launch.admin:
             child.wait_http(launch.admin, "/readyz", below=300)
         super().ready(child, launch)
+
+
+class OneWorker(FastProxy):
+    """fastproxy with one worker thread, free to run on either core."""
+
+    name = "fastproxy_one"
+    title = "fastproxy, one worker on both cores"
+
+    def cores(self) -> set[int]:
+        """All of them."""
+        return machine.usable()
+
+
+class TwoWorkers(OneWorker):
+    """fastproxy with two worker threads."""
+
+    name = "fastproxy_two"
+    title = "fastproxy, two workers on both cores"
+    workers = 2
 
 
 class Inline(FastProxy):
