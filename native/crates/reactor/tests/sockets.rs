@@ -481,6 +481,7 @@ fn check_options(sockets: &[socket2::Socket]) {
             socket.tcp_user_timeout().unwrap(),
             Some(Duration::from_secs(15))
         );
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 64 * 1024);
     }
 }
 
