@@ -72,6 +72,8 @@ impl Server {
         config.alpn_protocols = plan.alpn.iter().map(|p| p.clone().into_bytes()).collect();
         // A session lives in its ticket only: any worker, and a successor process, can resume it.
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        // One for each connection is what a client uses up, for each connection brings the next.
+        config.send_tls13_tickets = 1;
         config.ticketer = Arc::new(Ticketer::new(Arc::clone(tickets), &demands));
         Ok(Self {
             config: Arc::new(config),

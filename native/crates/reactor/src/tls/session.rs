@@ -135,6 +135,9 @@ impl Session {
 
     /// Seals as much of the machine's bytes as one send may have. How much that was.
     pub(crate) fn seal(&mut self, plain: &[u8]) -> usize {
+        if plain.is_empty() {
+            return 0;
+        }
         let most = &plain[..plain.len().min(SEAL_BYTES_MAX)];
         self.tls.writer().write(most).unwrap_or(0)
     }

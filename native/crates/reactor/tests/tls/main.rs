@@ -209,6 +209,9 @@ fn sessions_resume_on_any_worker_and_in_a_successor() {
             let mut client = secure(port(&host), &config, "api.example").unwrap();
             exchange(&mut client, b"and the tickets behind it");
             kinds.push(client.conn.handshake_kind().unwrap());
+            let version = client.conn.protocol_version();
+            let new = u32::from(version == Some(rustls::ProtocolVersion::TLSv1_3));
+            assert_eq!(client.conn.tls13_tickets_received(), new);
         }
         assert_eq!(kinds[0], HandshakeKind::Full);
         assert!(
