@@ -4,7 +4,8 @@
 //! `tls_load full|resumed HOST:PORT NAME CA.pem PID COUNT` shakes hands COUNT times, one after
 //! another, over TLS 1.3 with a P-256 key exchange, and reads one small answer each time.
 //! `tls_load stream HOST:PORT NAME|- CA.pem|- PID CONNECTIONS` reads one event stream on each
-//! connection; `-` for the name is cleartext. CPU is that of PID, by /proc.
+//! connection, begun one after another over a second; `-` for the name is cleartext. CPU is that of
+//! PID, by /proc.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -15,7 +16,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
@@ -120,19 +121,30 @@ fn stream(arguments: &[String]) {
          content-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let threads: Vec<_> = (0..connections.parse().unwrap())
-        .map(|_| {
-            let mut peer: Box<dyn Stream> = match &tls {
-                Some(config) => Box::new(secure(to, name, config)),
-                None => Box::new(TcpStream::connect(to).unwrap()),
-            };
+    let connections: u32 = connections.parse().unwrap();
+    let peers: Vec<Box<dyn Stream>> = (0..connections)
+        .map(|_| match &tls {
+            Some(config) => {
+                let mut peer = secure(to, name, config);
+                peer.conn.complete_io(&mut peer.sock).unwrap();
+                Box::new(peer) as Box<dyn Stream>
+            }
+            None => Box::new(TcpStream::connect(to).unwrap()),
+        })
+        .collect();
+    // Handshakes must not set the pace of requests: tokens of streams that begin together come
+    // together, and many at one wake are cheap.
+    let threads: Vec<_> = peers
+        .into_iter()
+        .map(|mut peer| {
+            std::thread::sleep(Duration::from_secs(1) / connections);
             peer.write_all(request.as_bytes()).unwrap();
             peer.flush().unwrap();
             std::thread::spawn(move || events(&mut *peer))
         })
         .collect();
-    // Handshakes and heads are behind them by then.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    // Heads are behind them by then.
+    std::thread::sleep(Duration::from_secs(1));
     let before = cpu_s(pid);
     let began = Instant::now();
     let early = EVENTS.load(Ordering::Relaxed);
