@@ -251,7 +251,7 @@ impl Engine {
         if closed == Closed::Eof && half_close && complete {
             return;
         }
-        if closed == Closed::Eof && self.tunnel_eof(exchange) {
+        if closed == Closed::Eof && self.tunnel_end(exchange, None) {
             return;
         }
         if let Some(mut exchange) = self.exchanges.take(exchange) {

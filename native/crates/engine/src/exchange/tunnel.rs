@@ -136,9 +136,10 @@ impl Engine {
         self.put_exchange(exchange);
     }
 
-    /// One side ended: the other gets what waits for it, then the end. `false` if that exchange
-    /// is no tunnel.
-    pub(crate) fn tunnel_eof(&mut self, exchange_id: ExchangeId) -> bool {
+    /// One side ended: the other gets what waits for it, then the end (RFC 9110 §9.3.6). `broken`:
+    /// not in order, which a stream of HTTP/2 is told (RFC 8441 §5). `false` if that exchange is no
+    /// tunnel.
+    pub(crate) fn tunnel_end(&mut self, exchange_id: ExchangeId, broken: Option<Failure>) -> bool {
         if self
             .exchanges
             .get(exchange_id)
@@ -156,8 +157,9 @@ impl Engine {
         if exchange.stream == 0 {
             self.close(exchange.client, How::Flush(Vec::new()));
         } else {
-            self.h2_end_response(&mut exchange, true);
+            self.h2_end_response(&mut exchange, broken.is_none());
         }
+        exchange.failure = broken;
         self.finish(&mut exchange);
         self.put_exchange(exchange);
         true

@@ -155,7 +155,8 @@ impl Engine {
             return self.close(id, How::Now);
         };
         if upstream.tunnel {
-            if !self.tunnel_eof(exchange_id) {
+            let broken = (closed != Closed::Eof).then(|| Failure::from(closed));
+            if !self.tunnel_end(exchange_id, broken) {
                 self.close(id, How::Now);
             }
             return;

@@ -273,7 +273,7 @@ impl Engine {
             return;
         };
         if exchange.phase == Phase::Tunnel {
-            self.tunnel_eof(id);
+            self.tunnel_end(id, None);
             return;
         }
         exchange.body.complete = true;
@@ -315,7 +315,13 @@ impl Engine {
         let stream = exchange.stream;
         if let Some((h2, out)) = self.h2_writer(exchange.client) {
             if !clean {
-                h2.wire.abort(stream, ErrorCode::InternalError, out);
+                // RFC 8441 §5: what a reset is to a tunnel over TCP.
+                let code = if exchange.phase == Phase::Tunnel {
+                    ErrorCode::Cancel
+                } else {
+                    ErrorCode::InternalError
+                };
+                h2.wire.abort(stream, code, out);
             } else if let Some(trailers) = &exchange.response.trailers {
                 h2.wire.trailers(stream, trailers, out);
             } else {

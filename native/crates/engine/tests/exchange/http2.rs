@@ -1,6 +1,7 @@
 //! HTTP/2 on either side: streams are exchanges, and what concerns the connection stays there.
 
 use engine::clock::SECOND;
+use engine::ids::ConnId;
 use engine::input::{Alpn, Closed, Connected, Drain, Mail, TlsVersion};
 use serde_json::{Value, json};
 use wire::h2::ErrorCode;
@@ -516,10 +517,9 @@ fn an_idle_connection_ends_in_order_and_a_silent_one_with_streams_is_asked() {
     assert!(t.is_quiet());
 }
 
-#[test]
-fn a_websocket_over_a_stream_reaches_an_engine_of_http1() {
-    let mut t = Bench::new(|plan| plan["default_pool"] = json!(0));
-    let mut client = Peer::client(&mut t);
+/// A WebSocket on a stream, with the connection to its engine of HTTP/1.1.
+fn tunnel(t: &mut Bench) -> (Peer, u32, ConnId) {
+    let mut client = Peer::client(t);
     let id = client.head(
         &[
             (":method", "CONNECT"),
@@ -530,7 +530,7 @@ fn a_websocket_over_a_stream_reaches_an_engine_of_http1() {
         false,
     );
     client.data(id, b"early", false);
-    client.flush(&mut t);
+    client.flush(t);
     let upstream = t.upstream();
     let request = t.got(upstream);
     assert!(
@@ -544,6 +544,13 @@ fn a_websocket_over_a_stream_reaches_an_engine_of_http1() {
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhi",
     );
     assert_eq!(t.got(upstream), "early");
+    (client, id, upstream)
+}
+
+#[test]
+fn a_websocket_over_a_stream_reaches_an_engine_of_http1() {
+    let mut t = Bench::new(|plan| plan["default_pool"] = json!(0));
+    let (mut client, id, upstream) = tunnel(&mut t);
     let said = client.hear(&mut t);
     assert_eq!(head_of(&said).1, "200");
     assert_eq!(body_of(&said, id), "hi");
@@ -551,6 +558,29 @@ fn a_websocket_over_a_stream_reaches_an_engine_of_http1() {
     client.flush(&mut t);
     assert!(t.got(upstream).starts_with("more"));
     assert!(t.is_quiet());
+}
+
+/// RFC 8441 §5: an orderly end is END_STREAM, any other a reset with CANCEL, behind what came.
+#[test]
+fn a_websocket_that_breaks_off_does_not_end_in_order() {
+    for (closed, flag) in [
+        (Closed::Eof, ""),
+        (Closed::Truncated, "UC"),
+        (Closed::Reset, "UR"),
+    ] {
+        let mut t = Bench::new(|plan| plan["default_pool"] = json!(0));
+        let (mut client, id, upstream) = tunnel(&mut t);
+        t.close(upstream, closed);
+        let said = client.hear(&mut t);
+        assert_eq!(body_of(&said, id), "hi");
+        let orderly = closed == Closed::Eof;
+        let cancelled = said.contains(&Said::Reset(id, ErrorCode::Cancel as u32));
+        assert_eq!(said.contains(&Said::End(id)), orderly, "{said:?}");
+        assert_eq!(cancelled, !orderly, "{said:?}");
+        let record = t.record();
+        assert_eq!((record.status, record.flag), (101, flag));
+        assert!(t.is_quiet());
+    }
 }
 
 #[test]
