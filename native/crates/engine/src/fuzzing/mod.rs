@@ -6,24 +6,25 @@
 
 mod h2;
 mod plan;
+mod tls;
+mod witness;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::clock::{MS, Now, SECOND};
 use crate::ids::{AskId, ConnId, ListenerId, WorkerId};
-use crate::input::{Accepted, Answer, Closed, Connected, DialError, Drain, Input, Mail};
+use crate::input::{Accepted, Answer, Closed, DialError, Drain, Input, Mail};
 use crate::limits::{QUEUE_BYTES_HIGH, READ_BYTES};
-use crate::output::{How, Output};
+use crate::output::{Dial, How, Output};
 use crate::shared::Shared;
 use crate::snapshot::{Plan, Snapshot};
 use crate::{Engine, Options};
 use h2::Peer;
 use plan::plan;
-use wire::h1::{Event, RequestReader};
 use wire::h2::Role;
-use wire::{Limits, RequestHead};
+use witness::Witness;
 
 /// Bytes queued towards one peer at most, with room for framing and a held event.
 const OUT_BYTES_MAX: usize = 3 * QUEUE_BYTES_HIGH + 2 * READ_BYTES;
@@ -84,24 +85,23 @@ fn take(ops: &mut &[u8]) -> Option<u8> {
     Some(first)
 }
 
-/// What the proxy sends to an upstream must always read as requests.
-struct Witness {
-    reader: RequestReader,
-    head: RequestHead,
-    tunnel: bool,
-}
-
 struct Driver {
     engine: Engine,
     shared: Arc<Shared>,
     now_ns: u64,
     clients: Vec<ConnId>,
     upstreams: Vec<ConnId>,
-    dials: VecDeque<ConnId>,
+    dials: VecDeque<(ConnId, Dial)>,
     asks: VecDeque<AskId>,
     paused: Vec<ConnId>,
     blocked: Vec<ConnId>,
     half_closed: Vec<ConnId>,
+    /// Clients whose handshake is under way.
+    handshaking: Vec<ConnId>,
+    /// Connections of either side whose handshake is complete.
+    secured: BTreeSet<ConnId>,
+    /// An upstream's end was not announced, in this turn: no answer that ends with it is whole.
+    truncated: bool,
     witnesses: BTreeMap<ConnId, Witness>,
     /// Those that speak HTTP/2.
     peers: BTreeMap<ConnId, Peer>,
@@ -131,6 +131,9 @@ impl Driver {
             paused: Vec::new(),
             blocked: Vec::new(),
             half_closed: Vec::new(),
+            handshaking: Vec::new(),
+            secured: BTreeSet::new(),
+            truncated: false,
             witnesses: BTreeMap::new(),
             peers: BTreeMap::new(),
             generation: 1,
@@ -174,6 +177,7 @@ impl Driver {
                 self.turn(Input::Mail(Mail::Stop));
                 self.stopped = true;
             }
+            13 if argument >= 128 => self.shake(argument),
             _ => self.long(argument),
         }
     }
@@ -189,14 +193,23 @@ impl Driver {
         if self.clients.len() > 20 {
             return;
         }
+        let listener = if argument & 128 == 0 {
+            u32::from(argument) % 3
+        } else {
+            tls::LISTENER
+        };
         self.engine.begin(at(self.now_ns));
         let conn = self.engine.accepted(Accepted {
-            listener: ListenerId(u32::from(argument) % 3),
+            listener: ListenerId(listener),
             peer: Some(SocketAddr::from((Ipv4Addr::new(10, 0, 0, argument), 1))),
             local: None,
         });
         self.engine.end();
         self.clients.extend(conn);
+        if listener == tls::LISTENER {
+            self.handshaking.extend(conn);
+            return self.settle();
+        }
         self.settle();
         if let Some(conn) = conn
             && argument & 64 != 0
@@ -257,30 +270,34 @@ impl Driver {
                 Closed::Eof
             }
         };
+        let closed = if argument & 64 == 0 {
+            closed
+        } else {
+            self.unannounced(conn, closed)
+        };
+        self.truncated = upstream && closed == Closed::Truncated;
         self.turn(Input::Closed(conn, closed));
+        self.truncated = false;
         let kept = self.clients.contains(&conn) || self.upstreams.contains(&conn);
-        assert!(!kept || closed == Closed::Eof, "a dead connection was kept");
+        let half = matches!(closed, Closed::Eof | Closed::Truncated);
+        assert!(!kept || half, "a dead connection was kept");
     }
 
     fn connected(&mut self, argument: u8) {
-        let Some(conn) = self.dials.pop_front() else {
+        let Some((conn, dial)) = self.dials.pop_front() else {
             return;
         };
         let result = match argument % 6 {
             0 => Err(DialError::Refused),
             1 => Err(DialError::TimedOut),
-            _ => Ok(Connected::default()),
+            _ => Self::reached(&dial, argument),
         };
-        if result.is_ok() {
+        if let Ok(connected) = result {
+            if connected.tls.is_some() {
+                self.secured.insert(conn);
+            }
             self.upstreams.push(conn);
-            self.witnesses.insert(
-                conn,
-                Witness {
-                    reader: RequestReader::new(Limits::default()),
-                    head: RequestHead::new(),
-                    tunnel: false,
-                },
-            );
+            self.witnesses.insert(conn, Witness::new());
         }
         self.turn(Input::Connected(conn, result));
     }
@@ -353,7 +370,7 @@ impl Driver {
                 Output::Write(conn) => self.flush(conn, usize::MAX),
                 Output::PauseRead(conn) => self.paused.push(conn),
                 Output::ResumeRead(conn) => self.paused.retain(|c| *c != conn),
-                Output::Dial(conn, _) => self.dials.push_back(conn),
+                Output::Dial(conn, dial) => self.dials.push_back((conn, dial)),
                 Output::Close(conn, how) => {
                     if let How::Flush(rest) = &how {
                         assert!(rest.len() <= OUT_BYTES_MAX, "too much is left");
@@ -363,7 +380,12 @@ impl Driver {
                 }
                 Output::Mail(..) => unreachable!("there is one worker"),
                 Output::Ask(id, _) => self.asks.push_back(id),
-                Output::Record(record) => assert!(record.flag.len() <= 2),
+                Output::Record(record) => {
+                    assert!(record.flag.len() <= 2);
+                    assert!(record.tls.is_some() || record.principal.is_none());
+                    let whole = record.flag.is_empty();
+                    assert!(!(whole && self.truncated), "a cut answer looks whole");
+                }
             }
         }
         let census = self.engine.census();
@@ -377,6 +399,9 @@ impl Driver {
             "a long stash"
         );
         assert_eq!(census.clients, self.clients.len());
+        for conn in &self.handshaking {
+            assert!(self.engine.pending(*conn).is_empty(), "in clear");
+        }
         for conn in self.clients.iter().chain(&self.upstreams) {
             if let Some(codec) = self.engine.codec(*conn) {
                 wire::fuzzing::h2::audit(codec);
@@ -391,29 +416,6 @@ impl Driver {
         self.engine.wrote(conn, bytes.len(), self.now_ns + 1);
     }
 
-    fn witness(&mut self, conn: ConnId, mut bytes: &[u8]) {
-        let h2 = self.engine.codec(conn).is_some() || bytes.starts_with(b"PRI ");
-        if h2 && self.witnesses.contains_key(&conn) {
-            self.witnesses.remove(&conn);
-            let peer = Peer::new(Role::Server, conn.index % 2 == 1);
-            self.peers.insert(conn, peer);
-        }
-        if let Some(peer) = self.peers.get_mut(&conn) {
-            return peer.hear(bytes);
-        }
-        let Some(witness) = self.witnesses.get_mut(&conn) else {
-            return;
-        };
-        while !witness.tunnel {
-            match witness.reader.next(&mut bytes, &mut witness.head) {
-                Ok(None) => return,
-                Ok(Some(Event::Head)) => witness.tunnel = witness.head.websocket,
-                Ok(Some(_)) => {}
-                Err(violation) => panic!("an upstream would refuse it: {violation:?}"),
-            }
-        }
-    }
-
     fn forget(&mut self, conn: ConnId) {
         for list in [
             &mut self.clients,
@@ -421,10 +423,12 @@ impl Driver {
             &mut self.paused,
             &mut self.blocked,
             &mut self.half_closed,
+            &mut self.handshaking,
         ] {
             list.retain(|c| *c != conn);
         }
-        self.dials.retain(|c| *c != conn);
+        self.dials.retain(|(c, _)| *c != conn);
+        self.secured.remove(&conn);
         self.witnesses.remove(&conn);
         self.peers.remove(&conn);
     }

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::snapshot::Http2;
 use crate::snapshot::plan::{
-    Address, Balance, ChannelPlan, Commit, EjectPlan, EndpointPlan, HeaderPlan, HostPolicy,
-    ListenerKind, ListenerPlan, MatchPlan, Plan, PoolPlan, RetryPlan, RoutePlan, TimeoutPlan,
+    Address, Balance, CertificatePlan, ChannelPlan, ClientTlsPlan, Commit, EjectPlan, EndpointPlan,
+    HeaderPlan, HostPolicy, ListenerKind, ListenerPlan, MatchPlan, MinVersion, Plan, PoolPlan,
+    RetryPlan, RoutePlan, ServerTlsPlan, TimeoutPlan,
 };
 
 fn bit(variant: u8, n: u8) -> bool {
@@ -29,7 +30,16 @@ fn listener(name: &str, variant: u8) -> ListenerPlan {
         idle_ms: 60_000,
         head_ms: 10_000,
         requests_max: if bit(variant, 7) { 2 } else { 0 },
-        tls: None,
+        tls: (name == "tls").then(|| ServerTlsPlan {
+            certificates: vec![CertificatePlan {
+                cert: "/c".into(),
+                key: "/k".into(),
+            }],
+            client_ca: Some("/ca".into()),
+            client_optional: true,
+            min_version: MinVersion::V12,
+            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+        }),
     }
 }
 
@@ -55,7 +65,7 @@ fn pool(name: &str, first: u16, variant: u8) -> PoolPlan {
                 path_prefix: String::new(),
                 weight: 1,
                 concurrency: if bit(variant, 2) { 1 } else { 3 },
-                tls: None,
+                tls: (bit(variant, 3) != bit(variant, 4)).then(|| tls(name)),
             })
             .collect(),
         channel: ChannelPlan {
@@ -99,11 +109,28 @@ fn pool(name: &str, first: u16, variant: u8) -> PoolPlan {
     }
 }
 
+/// TLS towards an endpoint: of one pool either version, of the other HTTP/1.1 alone.
+fn tls(pool: &str) -> ClientTlsPlan {
+    let alpn: &[&str] = if pool == "one" {
+        &["h2", "http/1.1"]
+    } else {
+        &["http/1.1"]
+    };
+    ClientTlsPlan {
+        server_name: "e".to_owned(),
+        ca: None,
+        certificate: None,
+        verify: true,
+        min_version: MinVersion::V12,
+        alpn: alpn.iter().map(|&protocol| protocol.to_owned()).collect(),
+    }
+}
+
 /// A plan that differs by the bits of `variant`.
 pub(super) fn plan(variant: u8) -> Plan {
     Plan {
         via: "fuzz".to_owned(),
-        listeners: ["plain", "half", "proxy"]
+        listeners: ["plain", "half", "proxy", "tls"]
             .map(|name| listener(name, variant))
             .to_vec(),
         pools: vec![
