@@ -80,7 +80,7 @@ impl Got {
             assert!(self.verdict.is_none(), "two statuses for {}", self.id);
             self.verdict = Some(status.to_vec());
         }
-        if let Some(id) = number(fields, "x-sim-end") {
+        if let Some(id) = number(fields, "server-timing") {
             assert_eq!(id, self.id, "another's trailers");
             self.last_word = true;
         }

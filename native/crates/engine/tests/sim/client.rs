@@ -99,11 +99,7 @@ impl World {
             return;
         }
         let worker = self.random.below(2) as usize;
-        let listener = match self.random.below(8) {
-            0 => plan::HALF_CLOSE,
-            1 => plan::PROXY,
-            _ => plan::PLAIN,
-        };
+        let listener = plan::listener_drawn(&mut self.random);
         let h2 = self.chance(50);
         let tap = if h2 { Tap::caller() } else { Tap::client() };
         let l = self.link(worker, Peer::Client(c), listener, tap);
@@ -138,14 +134,15 @@ impl World {
                 break;
             }
         }
-        if listener == plan::PROXY {
-            let line = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+        if plan::proxied(listener) {
+            let line = plan::PROXY_LINE;
             fresh.outgoing.push_back((0, line.to_vec()));
             if let Some(caller) = &mut fresh.caller {
                 caller.said_bytes += line.len() as u64;
             }
         }
         self.clients[c] = fresh;
+        self.client_secures(c, l, h2);
         let delay = self.delay();
         self.after(delay, Event::Accept(l));
         self.client_go_on(c, l);
@@ -181,6 +178,7 @@ impl World {
             if let Tap::Client(tap) = &mut self.taps[l] {
                 tap.asked.push_back(id);
             }
+            self.tracks[id as usize].link = Some(l);
             self.client_write_request(c, id);
         }
         self.client_push(c, l);

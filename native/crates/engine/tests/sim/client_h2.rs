@@ -28,6 +28,8 @@ pub(crate) struct Caller {
     pub(crate) calls: BTreeMap<u32, Call>,
     /// Calls at a time.
     abreast: usize,
+    /// It has nothing more to ask and stays for a while.
+    rests: bool,
 }
 
 /// A request and its answer.
@@ -77,6 +79,7 @@ impl World {
             cancels: VecDeque::new(),
             calls: BTreeMap::new(),
             abreast: 1 + self.random.below(6) as usize,
+            rests: false,
         })
     }
 
@@ -101,11 +104,23 @@ impl World {
             }
         }
         self.caller_say(c, l);
-        let client = &self.clients[c];
+        let client = &mut self.clients[c];
         let idle = client.to_send.is_empty() && client.outgoing.is_empty() && !client.gone;
-        if let Some(caller) = &client.caller
+        if let Some(caller) = &mut client.caller
             && idle
             && caller.wire.streams() == 0
+            && !std::mem::replace(&mut caller.rests, true)
+        {
+            self.after(120 * MS, Event::CallRest(c, l));
+        }
+    }
+
+    /// Nothing was asked for a while: the client leaves.
+    pub(crate) fn call_rest(&mut self, c: usize, l: usize) {
+        let client = &self.clients[c];
+        if let Some(caller) = &client.caller
+            && client.link == Some(l)
+            && !client.gone
         {
             codec::audit(&caller.wire);
             assert_eq!(
@@ -123,6 +138,7 @@ impl World {
             format!("client {c} asks on link {l} stream {stream} {spec:?}")
         });
         self.tracks[id as usize].caller = true;
+        self.tracks[id as usize].link = Some(l);
         if let Tap::Caller(tap) = &mut self.taps[l] {
             tap.asked(stream, id);
         }
@@ -217,7 +233,7 @@ impl World {
         caller.wire.data(stream, piece, end, &mut caller.out);
         if last && trailers {
             let mut fields = Fields::new();
-            fields.push(b"x-sim-tail", call.id.to_string().as_bytes());
+            fields.push(b"server-timing", call.id.to_string().as_bytes());
             caller.wire.trailers(stream, &fields, &mut caller.out);
         }
         if !last {
@@ -409,14 +425,24 @@ impl World {
         let Some(call) = caller.calls.remove(&stream) else {
             return;
         };
-        if call.tunnel.is_some() {
-            return;
+        if let Some(tunnel) = &call.tunnel {
+            assert!(
+                !self.tracks[call.id as usize].broken,
+                "{} looks whole",
+                call.id
+            );
+            return self.tunnel_over(call.id, tunnel.heard, tunnel.asked.len());
         }
         let spec = &self.specs[call.id as usize];
         call.got.is_whole(spec);
         let track = &mut self.tracks[call.id as usize];
         track.complete = true;
         track.error = call.got.is_error(spec);
+        let foreign = !call.got.local && !track.error;
+        if foreign && spec.te && track.http2 {
+            let tailed = track.tail == call.got.last_word;
+            assert!(tailed, "the trailers of {} were dropped", call.id);
+        }
         self.trace.line(self.now, || {
             format!("client {c} has the whole answer to {}", call.id)
         });
@@ -429,6 +455,8 @@ impl World {
         let track = &mut self.tracks[id];
         track.cut = true;
         if call.tunnel.is_some() {
+            let cancelled = code == ErrorCode::Cancel as u32;
+            assert!(cancelled, "tunnel {id} was reset with {code}");
             track.gone = true;
             return;
         }
@@ -498,6 +526,9 @@ impl Caller {
         if spec.low {
             put(&mut head, "x-class", "low");
         }
+        if spec.te {
+            put(&mut head, "te", "trailers");
+        }
         if spec.expect {
             put(&mut head, "expect", "100-continue");
         }
@@ -506,7 +537,6 @@ impl Caller {
         }
         if spec.grpc() {
             put(&mut head, "content-type", "application/grpc");
-            put(&mut head, "te", "trailers");
             if spec.id.is_multiple_of(2) {
                 put(&mut head, "grpc-timeout", "3S");
             }

@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use engine::ids::ConnId;
 use engine::input::Closed;
 
+use crate::secure::Tls;
+
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -58,6 +60,8 @@ pub(crate) struct Link {
     pub(crate) listener: u32,
     pub(crate) to_proxy: Pipe,
     pub(crate) to_peer: Pipe,
+    /// On connections with TLS.
+    pub(crate) tls: Option<Tls>,
     // The proxy's side.
     /// The engine's name for it, as long as it has one.
     pub(crate) conn: Option<ConnId>,
@@ -75,6 +79,8 @@ pub(crate) struct Link {
     // The peer's side.
     pub(crate) peer_out: VecDeque<u8>,
     pub(crate) peer_fin: bool,
+    /// With TLS: whether it closes without saying so first; `None` = either.
+    pub(crate) cut: Option<bool>,
     pub(crate) peer_gone: bool,
     /// The request that the proxy sent here last (upstream links).
     pub(crate) serving: Option<u64>,
@@ -96,6 +102,7 @@ impl Link {
             worker,
             peer,
             listener,
+            tls: None,
             to_proxy: pipe(capacity.0),
             to_peer: pipe(capacity.1),
             conn: None,
@@ -111,6 +118,7 @@ impl Link {
             proxy_gone: false,
             peer_out: VecDeque::new(),
             peer_fin: false,
+            cut: None,
             peer_gone: false,
             serving: None,
             read_bytes: 0,
@@ -123,7 +131,10 @@ impl Link {
     /// The engine has a reason to look at it.
     pub(crate) fn readable(&self) -> bool {
         let fin = self.to_proxy.fin_arrived && !self.eof_told;
-        self.rst.is_some() || self.to_proxy.arrived > 0 || fin
+        let due = self.shaking() != Some(0);
+        self.rst.is_some()
+            || self.to_proxy.arrived > 0 && due
+            || fin && (due || self.to_proxy.bytes.is_empty())
     }
 
     /// Nothing is on its way, in either direction.

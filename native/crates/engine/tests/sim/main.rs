@@ -21,6 +21,7 @@ mod oracle;
 mod oracle_h2;
 mod plan;
 mod reading;
+mod secure;
 mod spec;
 mod trace;
 mod upstream;
@@ -53,7 +54,7 @@ fn run(seed: u64, print: bool) -> (u64, Seen) {
 }
 
 /// Response flags of the access log and other kinds of things that must not die out unnoticed.
-const KINDS: [&str; 33] = [
+const KINDS: [&str; 47] = [
     "served",
     "retried",
     "stale",
@@ -68,6 +69,20 @@ const KINDS: [&str; 33] = [
     "gRPC",
     "gRPC failed",
     "refused",
+    "TLS",
+    "principal",
+    "handshake failed",
+    "handshake without end",
+    "client agreed on h2",
+    "client agreed on http/1.1",
+    "client agreed on nothing",
+    "upstream agreed on h2",
+    "upstream agreed on http/1.1",
+    "upstream agreed on nothing",
+    "truncated",
+    "client at rest",
+    "upstream at rest",
+    "tunnel ended",
     "cancelled",
     "CG",
     "CS",

@@ -8,7 +8,7 @@ use engine::clock::{MS, Now, SECOND};
 use engine::ids::{AskId, ConnId, ListenerId, WorkerId};
 use engine::input::{Accepted, Answer, Closed, Connected, DialError, Input, Mail};
 use engine::limits::{QUEUE_BYTES_HIGH, READ_BYTES, TURN_INPUTS_MAX};
-use engine::output::{How, Output};
+use engine::output::{Dial, How, Output};
 use engine::shared::Shared;
 use engine::snapshot::Snapshot;
 use engine::{Engine, Options};
@@ -22,6 +22,7 @@ use crate::world::{Event, World};
 pub(crate) enum Inbound {
     Mail(Mail),
     Accept(usize),
+    Secured(usize),
     Connected(ConnId, Result<Connected, DialError>),
 }
 
@@ -32,7 +33,8 @@ pub(crate) struct Node {
     ready: VecDeque<usize>,
     dirty: Vec<usize>,
     by_conn: BTreeMap<ConnId, usize>,
-    dialing: BTreeMap<ConnId, usize>,
+    /// Whether nothing but HTTP/2 was offered there.
+    dialing: BTreeMap<ConnId, bool>,
     pub(crate) turn_at: Option<u64>,
     pub(crate) stopped: bool,
 }
@@ -197,6 +199,7 @@ impl World {
                     self.refuse(l);
                 }
             }
+            Inbound::Secured(l) => self.secure(w, l),
             Inbound::Connected(conn, result) => {
                 self.nodes[w].engine.handle(Input::Connected(conn, result));
             }
@@ -216,7 +219,8 @@ impl World {
         };
         let link = &mut self.links[l];
         let Some(conn) = link.conn else { return };
-        if link.to_proxy.arrived > 0 && !link.paused {
+        let most = most.min(link.shaking().unwrap_or(usize::MAX));
+        if link.to_proxy.arrived > 0 && !link.paused && most > 0 {
             let mut bytes = std::mem::take(&mut self.scratch);
             link.to_proxy.take(most, &mut bytes);
             self.trace.note(bytes.len() as u64);
@@ -224,6 +228,7 @@ impl World {
                 format!("worker {w} reads {} of link {l}", bytes.len())
             });
             self.links[l].read_bytes += bytes.len() as u64;
+            self.links[l].read_ahead(bytes.len());
             self.nodes[w].engine.handle(Input::Read(conn, &bytes));
             self.scratch = bytes;
             self.note_heard(l);
@@ -238,12 +243,11 @@ impl World {
             self.nodes[w].engine.handle(Input::Closed(conn, closed));
         } else if fin && link.to_proxy.bytes.is_empty() {
             link.eof_told = true;
+            let closed = self.fin_means(l);
             self.trace
-                .line(self.now, || format!("worker {w}: link {l} FIN"));
-            self.note_gone(l, false);
-            self.nodes[w]
-                .engine
-                .handle(Input::Closed(conn, Closed::Eof));
+                .line(self.now, || format!("worker {w}: link {l} FIN: {closed:?}"));
+            self.note_gone(l, closed != Closed::Eof);
+            self.nodes[w].engine.handle(Input::Closed(conn, closed));
         } else if fin && link.paused && !link.fin_ahead_told && matches!(link.peer, Peer::Client(_))
         {
             link.fin_ahead_told = true;
@@ -282,9 +286,7 @@ impl World {
                 }
                 Output::PauseRead(conn) => self.set_paused(w, conn, true),
                 Output::ResumeRead(conn) => self.set_paused(w, conn, false),
-                Output::Dial(conn, to) => {
-                    self.dial(w, conn, plan::upstream_of(to.target.address()));
-                }
+                Output::Dial(conn, to) => self.dial(w, conn, &to),
                 Output::Close(conn, how) => self.close(w, conn, how),
                 Output::Mail(to, mail) => {
                     assert_ne!(usize::from(to.0), w, "mail to itself");
@@ -323,15 +325,18 @@ impl World {
         self.post(w, Inbound::Mail(Mail::Answer(id, answer)));
     }
 
-    fn dial(&mut self, w: usize, conn: ConnId, upstream: usize) {
-        self.nodes[w].dialing.insert(conn, upstream);
+    fn dial(&mut self, w: usize, conn: ConnId, to: &Dial) {
+        let upstream = plan::upstream_of(to.target.address());
+        let offers = to.tls.as_ref().map_or(&[][..], |tls| &tls.alpn);
+        let wants_h2 = offers.len() == 1 && offers[0] == "h2";
+        self.nodes[w].dialing.insert(conn, wants_h2);
         let percent = if self.calm { 0 } else { self.faults.dial };
         let mut delay = self.delay();
         let result = if self.chance(percent) {
             match self.random.below(5) {
                 0 => {
                     delay = 500 * MS;
-                    Ok(Connected::default())
+                    self.upstream_secures(upstream, to)
                 }
                 1 => Err(DialError::Unreachable),
                 2 => Err(DialError::Exhausted),
@@ -339,7 +344,7 @@ impl World {
                 _ => Err(DialError::Refused),
             }
         } else {
-            Ok(Connected::default())
+            self.upstream_secures(upstream, to)
         };
         self.trace.line(self.now, || {
             format!("worker {w} dials upstream {upstream} as {conn:?}: {result:?}")
@@ -354,13 +359,14 @@ impl World {
         upstream: usize,
         result: Result<Connected, DialError>,
     ) {
-        if self.nodes[w].dialing.remove(&conn).is_none() {
+        let Some(wants_h2) = self.nodes[w].dialing.remove(&conn) else {
             return;
-        }
-        if result.is_ok() {
+        };
+        if let Ok(connected) = result {
             let l = self.link(w, Peer::Upstream(upstream), 0, Tap::upstream());
             self.links[l].conn = Some(conn);
             self.nodes[w].by_conn.insert(conn, l);
+            self.upstream_secured(l, connected, wants_h2);
             self.server_start(l);
         }
         self.post(w, Inbound::Connected(conn, result));

@@ -42,6 +42,18 @@ pub(crate) struct Track {
     pub(crate) caller: bool,
     /// Its last attempt was one.
     pub(crate) http2: bool,
+    /// Bytes that its tunnel's upstream sent back.
+    pub(crate) echoed: usize,
+    /// Its tunnel's upstream broke off.
+    pub(crate) broken: bool,
+    /// Its tunnel ended before all bytes were back.
+    pub(crate) short: bool,
+    /// Its last attempt sent trailers, or what stands for them.
+    pub(crate) tail: bool,
+    /// Its last attempt was refused, which is to say not processed.
+    pub(crate) refused: bool,
+    /// Where it was asked.
+    pub(crate) link: Option<usize>,
 }
 
 /// Reads what the proxy writes, as it writes it.
@@ -123,6 +135,7 @@ impl World {
             if first.len() < 2 {
                 upstream.first = Some(first);
             } else {
+                self.speaks(l, first.starts_with(b"PR"));
                 if first.starts_with(b"PR") {
                     tap = Tap::streams();
                 }
@@ -218,6 +231,7 @@ impl World {
                         "request {id} went upstream again after commit"
                     );
                     self.hit(l, id, tap.head.authority());
+                    self.forwarded(id, tap.head.fields.find_str("x-forwarded-proto"));
                     self.tracks[id as usize].http2 = false;
                     let link = &mut self.links[l];
                     assert!(
@@ -239,6 +253,8 @@ impl World {
     pub(crate) fn hit(&mut self, l: usize, id: u64, authority: &[u8]) {
         let track = &mut self.tracks[id as usize];
         track.hits += 1;
+        track.tail = false;
+        track.refused = false;
         let most = self.mood.attempts_max + 1;
         assert!(
             track.hits <= most,
@@ -257,7 +273,7 @@ impl World {
 
     /// The engine is being told that this client is gone (or half gone).
     pub(crate) fn note_gone(&mut self, l: usize, whole: bool) {
-        if !whole && self.links[l].listener == plan::HALF_CLOSE {
+        if !whole && plan::half_close(self.links[l].listener) {
             return;
         }
         match &self.taps[l] {
@@ -312,6 +328,7 @@ impl World {
             }
         }
         self.watch_h2(w);
+        self.watch_handshakes(w);
         if self.turns.is_multiple_of(16) {
             let census = self.nodes[w].engine.census();
             assert_eq!(
@@ -350,6 +367,14 @@ impl World {
         track.records += 1;
         track.flag = record.flag;
         track.logged_status = record.status;
+        let secured = track.link.map(|l| self.links[l].secured());
+        let logged = (record.tls, record.principal.as_deref());
+        assert_eq!(Some(logged), secured, "who asked {id}?");
+        // What nobody processed is asked again.
+        let refused = track.refused && record.detail == "the endpoint reset the stream";
+        assert!(!refused, "request {id} was refused and not repeated");
+        let blamed = matches!(record.flag, "BT" | "CS") && self.faults.slow == 0;
+        assert!(!blamed, "{} of {id}, and nobody was slow", record.flag);
         let flag = if record.flag.is_empty() {
             "served"
         } else {
@@ -366,6 +391,8 @@ impl World {
             ("upgraded", record.status == 101),
             ("stale", track.hits > record.attempts),
             ("low class", record.class == 2),
+            ("TLS", record.tls.is_some()),
+            ("principal", record.principal.is_some()),
             ("h2 to h1", h2 && served && !track.http2),
             ("h1 to h2", !h2 && served && track.http2),
             ("h2 to h2", h2 && served && track.http2),
@@ -382,6 +409,14 @@ impl World {
                 record.status, record.flag, record.detail
             )
         });
+    }
+
+    /// A tunnel ended in order for its client, after so many bytes of what it sent.
+    pub(crate) fn tunnel_over(&mut self, id: u64, heard: usize, asked: usize) {
+        let track = &mut self.tracks[id as usize];
+        track.short = heard < asked;
+        let lost = track.whole && heard != track.echoed;
+        assert!(!lost, "tunnel {id} gave {heard} of {}", track.echoed);
     }
 
     /// What must hold when nothing is left to happen.
@@ -404,6 +439,12 @@ impl World {
                 assert!(node.engine.drained(), "{census:?}");
             }
         }
+        if self.ending == Ending::Quiet {
+            self.judge_handshakes();
+        }
+        let (clients, upstreams) = (self.rests.0.get(), self.rests.1.get());
+        *self.seen.entry("client at rest").or_default() += clients;
+        *self.seen.entry("upstream at rest").or_default() += upstreams;
         assert_eq!(
             self.shared.held_bytes.held(),
             0,
@@ -448,6 +489,12 @@ impl World {
         if track.complete && track.records == 1 && !early {
             assert_eq!(track.error, !track.flag.is_empty(), "{}", said());
             assert!(track.local || track.error || track.whole, "{}", said());
+        }
+        if track.short {
+            assert!(track.whole || !track.flag.is_empty(), "{}", said());
+        }
+        if track.broken && track.records == 1 {
+            assert!(!track.flag.is_empty(), "{}", said());
         }
         if track.cut && !track.gone && track.records == 1 {
             assert!(!track.flag.is_empty(), "{}", said());

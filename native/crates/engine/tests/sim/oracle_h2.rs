@@ -3,12 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::limits::{QUEUE_BYTES_HIGH, READ_BYTES};
 use wire::fuzzing::h2 as codec;
 
 use crate::frames::{Frame, Frames, value};
 use crate::link::Peer;
 use crate::oracle::Tap;
 use crate::world::World;
+
+/// Bytes that wait on one stream at most: the high mark, a held event, one read.
+const STREAM_BYTES_MAX: usize = 2 * QUEUE_BYTES_HIGH + READ_BYTES;
+/// What the codec of a connection without a stream may keep.
+const REST_BYTES_MAX: usize = 4096;
 
 /// Reads what the proxy writes to a client.
 pub(crate) struct CallTap {
@@ -120,6 +126,13 @@ impl World {
                         tap.late.insert(id, request);
                     }
                     self.hit(l, request, authority);
+                    self.forwarded(request, value(&fields, "x-forwarded-proto"));
+                    let scheme: &[u8] = if self.links[l].tls.is_some() {
+                        b"https"
+                    } else {
+                        b"http"
+                    };
+                    assert_eq!(value(&fields, ":scheme"), Some(scheme));
                     self.tracks[request as usize].http2 = true;
                     tap.open.insert(id, request);
                     self.trace.line(self.now, || {
@@ -159,6 +172,19 @@ impl World {
         }
     }
 
+    /// Whether bytes wait for any client of that worker.
+    fn client_waits(&self, w: usize) -> bool {
+        let engine = &self.nodes[w].engine;
+        let clients = self.links.iter().filter(|link| link.worker == w);
+        let conns = clients.filter(|link| matches!(link.peer, Peer::Client(_)));
+        conns.filter_map(|link| link.conn).any(|conn| {
+            let queued = engine
+                .codec(conn)
+                .map_or(0, wire::h2::Connection::queued_bytes);
+            queued > 0 || !engine.pending(conn).is_empty()
+        })
+    }
+
     /// What must hold between turns.
     pub(crate) fn watch_h2(&self, w: usize) {
         for (l, link) in self.links.iter().enumerate() {
@@ -185,6 +211,14 @@ impl World {
                 continue;
             };
             codec::audit(ours);
+            if let (Peer::Upstream(_), Some(stream)) = (link.peer, codec::starved(ours)) {
+                // What it sent has gone on to the client, or waits for it.
+                assert!(self.client_waits(w), "link {l}: stream {stream} is starved");
+            }
+            for (stream, _) in ours.tags() {
+                let queued = ours.queued(stream);
+                assert!(queued <= STREAM_BYTES_MAX, "{queued} wait on {stream}");
+            }
             if ours.streams() > 0 {
                 continue;
             }
@@ -203,9 +237,17 @@ impl World {
                 && link.rst.is_none()
             {
                 codec::assert_at_rest(ours);
+                let held = codec::held_bytes(ours);
+                assert!(held < REST_BYTES_MAX, "{held} bytes at rest");
+                let rests = match link.peer {
+                    Peer::Client(_) => &self.rests.0,
+                    Peer::Upstream(_) => &self.rests.1,
+                };
+                rests.set(rests.get() + 1);
                 let (ours, theirs) = (codec::windows(ours), codec::windows(theirs));
                 assert_eq!(ours.0 as usize, theirs.2, "link {l}: {ours:?} {theirs:?}");
                 assert_eq!(theirs.0 as usize, ours.2, "link {l}: {ours:?} {theirs:?}");
+                assert!(ours.1 < ours.0, "link {l}: {ours:?} is owed");
             }
         }
     }

@@ -5,15 +5,39 @@ use std::net::{Ipv4Addr, SocketAddr};
 use engine::random::Random;
 use engine::snapshot::Http2;
 use engine::snapshot::plan::{
-    Address, Balance, ChannelPlan, Commit, EjectPlan, EndpointPlan, HeaderPlan, HostPolicy,
-    ListenerKind, ListenerPlan, MatchPlan, Plan, PoolPlan, RetryPlan, RoutePlan, TimeoutPlan,
+    Address, Balance, CertificatePlan, ChannelPlan, ClientTlsPlan, Commit, EjectPlan, EndpointPlan,
+    HeaderPlan, HostPolicy, ListenerKind, ListenerPlan, MatchPlan, MinVersion, Plan, PoolPlan,
+    RetryPlan, RoutePlan, ServerTlsPlan, TimeoutPlan,
 };
+
+use crate::secure::Agrees;
 
 /// Endpoints there are; a plan uses some of them.
 pub(crate) const UPSTREAMS: usize = 4;
 pub(crate) const PLAIN: u32 = 0;
 pub(crate) const HALF_CLOSE: u32 = 1;
 pub(crate) const PROXY: u32 = 2;
+pub(crate) const TLS: u32 = 3;
+pub(crate) const TLS_HALF_CLOSE: u32 = 4;
+pub(crate) const TLS_PROXY: u32 = 5;
+
+/// What comes first on listeners with the PROXY protocol.
+pub(crate) const PROXY_LINE: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+
+/// Whether a FIN behind a whole request is no goodbye there.
+pub(crate) fn half_close(listener: u32) -> bool {
+    matches!(listener, HALF_CLOSE | TLS_HALF_CLOSE)
+}
+
+/// Whether connections begin with a handshake there.
+pub(crate) fn secure(listener: u32) -> bool {
+    listener >= TLS
+}
+
+/// Whether they begin with a PROXY protocol header.
+pub(crate) fn proxied(listener: u32) -> bool {
+    matches!(listener, PROXY | TLS_PROXY)
+}
 
 pub(crate) fn address(upstream: usize) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 9000 + upstream as u16))
@@ -29,6 +53,18 @@ pub(crate) fn upstream_of(address: &Address) -> usize {
     }
 }
 
+/// Where a client connects.
+pub(crate) fn listener_drawn(random: &mut Random) -> u32 {
+    match random.below(12) {
+        0 => HALF_CLOSE,
+        1 => PROXY,
+        2..5 => TLS,
+        5 => TLS_HALF_CLOSE,
+        6 => TLS_PROXY,
+        _ => PLAIN,
+    }
+}
+
 fn listener(name: &str, kind: ListenerKind) -> ListenerPlan {
     ListenerPlan {
         http2: true,
@@ -38,15 +74,24 @@ fn listener(name: &str, kind: ListenerKind) -> ListenerPlan {
         kind,
         trusted_peers: Vec::new(),
         trust_unix: false,
-        proxy_protocol: name == "proxy",
-        half_close: name == "half",
+        proxy_protocol: name.ends_with("proxy"),
+        half_close: name.ends_with("half"),
         cors: None,
         connections_max: 1000,
         connections_per_source_max: 0,
         idle_ms: 4000,
         head_ms: 3000,
         requests_max: 0,
-        tls: None,
+        tls: name.starts_with("tls").then(|| ServerTlsPlan {
+            certificates: vec![CertificatePlan {
+                cert: "/c".into(),
+                key: "/k".into(),
+            }],
+            client_ca: Some("/ca".into()),
+            client_optional: true,
+            min_version: MinVersion::V12,
+            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+        }),
     }
 }
 
@@ -61,6 +106,10 @@ pub(crate) struct Mood {
     pub(crate) concurrency: u32,
     /// How each upstream is spoken to.
     pub(crate) http2: [Http2; UPSTREAMS],
+    /// Which upstreams want TLS.
+    pub(crate) secure: [bool; UPSTREAMS],
+    /// What each agrees to then.
+    pub(crate) agrees: [Agrees; UPSTREAMS],
 }
 
 impl Mood {
@@ -79,6 +128,8 @@ impl Mood {
             capacity: pick(random, &[0, 1, 3, 16]) as u32,
             concurrency: pick(random, &[1, 2, 4, 64]) as u32,
             http2: std::array::from_fn(|_| version(random)),
+            secure: std::array::from_fn(|_| random.below(3) == 0),
+            agrees: std::array::from_fn(|_| Agrees::draw(random)),
         }
     }
 }
@@ -109,6 +160,9 @@ pub(crate) fn draw(mood: &Mood, random: &mut Random) -> Plan {
             listener("plain", ListenerKind::Data),
             listener("half", ListenerKind::Data),
             listener("proxy", ListenerKind::Data),
+            listener("tls", ListenerKind::Data),
+            listener("tls half", ListenerKind::Data),
+            listener("tls proxy", ListenerKind::Data),
         ],
         pools,
         routes: vec![
@@ -123,25 +177,42 @@ pub(crate) fn draw(mood: &Mood, random: &mut Random) -> Plan {
     }
 }
 
+fn tls_to(upstream: usize, http2: Http2) -> ClientTlsPlan {
+    let alpn: &[&str] = match http2 {
+        Http2::Always => &["h2"],
+        Http2::Auto => &["h2", "http/1.1"],
+        Http2::Never => &["http/1.1"],
+    };
+    ClientTlsPlan {
+        server_name: format!("up{upstream}"),
+        ca: None,
+        certificate: None,
+        verify: true,
+        min_version: MinVersion::V12,
+        alpn: alpn.iter().map(|&protocol| protocol.to_owned()).collect(),
+    }
+}
+
 fn pool(name: &str, mood: &Mood, random: &mut Random) -> PoolPlan {
     let count = 1 + random.below(3) as usize;
     let first = random.below(UPSTREAMS as u64) as usize;
     let endpoints = (0..count)
         .map(|at| {
             let upstream = (first + at) % UPSTREAMS;
+            let http2 = if random.below(20) == 0 {
+                version(random)
+            } else {
+                mood.http2[upstream]
+            };
             EndpointPlan {
-                http2: if random.below(20) == 0 {
-                    version(random)
-                } else {
-                    mood.http2[upstream]
-                },
+                http2,
                 name: format!("up{upstream}"),
                 address: Address::Tcp(address(upstream)),
                 authority: format!("up{upstream}"),
                 path_prefix: String::new(),
                 weight: 1 + random.below(3) as u32,
                 concurrency: mood.concurrency,
-                tls: None,
+                tls: mood.secure[upstream].then(|| tls_to(upstream, http2)),
             }
         })
         .collect();

@@ -219,6 +219,13 @@ impl World {
                 return;
             }
         }
+        if let Some(tunnel) = &self.clients[c].tunnel
+            && !reset
+            && !self.clients[c].gone
+        {
+            let (id, heard, asked) = (tunnel.id, tunnel.heard, tunnel.asked.len());
+            self.tunnel_over(id, heard, asked);
+        }
         // A reset takes along what the network has: that is no fault of the proxy.
         let answering = self.clients[c].got.as_ref().map(|g| g.id);
         let lost = reset && answering.is_some_and(|id| self.was_sent(l, id));

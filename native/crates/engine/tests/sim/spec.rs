@@ -62,6 +62,8 @@ pub(crate) struct Spec {
     pub(crate) garbage: bool,
     /// Fields behind the request's body.
     pub(crate) trailers: bool,
+    /// Fields behind the answer's body are wanted.
+    pub(crate) te: bool,
     pub(crate) answer: Answer,
 }
 
@@ -90,9 +92,10 @@ fn chance(random: &mut Random, percent: u64) -> bool {
     random.below(100) < percent
 }
 
-/// A length: mostly short.
+/// A length: mostly short, sometimes more than may wait for a peer.
 fn length(random: &mut Random) -> usize {
     match random.below(20) {
+        0 if random.below(8) == 0 => 300_000 + random.below(100_000) as usize,
         0 => 20_000 + random.below(90_000) as usize,
         1..4 => 1_000 + random.below(8_000) as usize,
         _ => random.below(400) as usize,
@@ -156,6 +159,7 @@ impl Spec {
             expect: chance(random, 4),
             garbage: false,
             trailers: false,
+            te: false,
             answer: Answer::Local,
         };
         match random.below(20) {
@@ -195,9 +199,11 @@ impl Spec {
         spec.http10 = false;
         spec.keep = true;
         spec.trailers = spec.framed == Some(Framed::Chunked) && chance(random, 10);
+        spec.te = chance(random, 30);
         if !spec.garbage && chance(random, 12) {
             spec.simple("/inference.GRPCInferenceService/ModelInfer", Verb::Post);
             spec.framed = Some(Framed::Chunked);
+            spec.te = true;
             spec.stream = false;
             spec.pad = random.below(3000) as usize;
             spec.answer = Answer::Messages {

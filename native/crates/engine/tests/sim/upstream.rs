@@ -8,15 +8,19 @@ use wire::{Limits, RequestHead};
 
 use crate::link::Way;
 use crate::oracle::number;
-use crate::spec::{Answer, Framed, Spec};
+use crate::spec::{Answer, Framed, Spec, Verb};
 use crate::upstream_h2::Many;
 use crate::world::{Event, World};
 
 enum Step {
     Send(Vec<u8>),
-    Finish { keep: bool },
+    Finish {
+        keep: bool,
+    },
     Upgrade,
     Fin,
+    /// FIN that TLS did not announce: whoever counts on it was cheated.
+    Cut,
     Rst,
 }
 
@@ -26,12 +30,15 @@ pub(crate) struct Server {
     head: RequestHead,
     serving: Option<u64>,
     body: Vec<u8>,
+    trailers: bool,
     complete: bool,
     steps: VecDeque<(u64, Step)>,
     running: bool,
     epoch: u64,
     served: u32,
     tunnel: bool,
+    /// It ends a tunnel itself, so many bytes on, in that way.
+    tunnel_end: Option<(usize, Step)>,
     slow: bool,
     reading: bool,
     /// What tells the versions apart, while it has not come.
@@ -55,12 +62,14 @@ impl World {
             head: RequestHead::new(),
             serving: None,
             body: Vec::new(),
+            trailers: false,
             complete: false,
             steps: VecDeque::new(),
             running: false,
             epoch: 0,
             served: 0,
             tunnel: false,
+            tunnel_end: None,
             slow,
             reading: false,
             first: Some(Vec::new()),
@@ -146,9 +155,7 @@ impl World {
         }
         loop {
             if server.tunnel {
-                if !bytes.is_empty() {
-                    self.peer_write(l, bytes);
-                }
+                self.tunnel_echo(l, &mut server, bytes);
                 break;
             }
             let said = server.reader.next(&mut bytes, &mut server.head);
@@ -159,6 +166,7 @@ impl World {
                     let id = number(&server.head.fields, "x-sim-id").expect("our request");
                     server.serving = Some(id);
                     server.body.clear();
+                    server.trailers = false;
                     server.complete = false;
                     server.epoch += 1;
                     let early = !self.calm && self.chance(self.faults.upstream / 8);
@@ -175,12 +183,17 @@ impl World {
                         server.body == spec.body(),
                         "the body of request {id} was changed"
                     );
+                    assert_eq!(server.trailers, spec.trailers, "the trailers of {id}");
                     server.complete = true;
                     if !server.running {
                         self.begin_answer(l, &mut server);
                     }
                 }
-                Some(_) => {}
+                Some(Said::Trailers(fields)) => {
+                    assert_eq!(number(&fields, "server-timing"), server.serving);
+                    server.trailers = true;
+                }
+                Some(Said::Interim) => {}
             }
         }
         self.servers[l] = Some(server);
@@ -190,9 +203,60 @@ impl World {
         let id = server.serving.expect("a head came first");
         let spec = self.specs[id as usize].clone();
         server.running = true;
-        server.steps = self.script(&spec);
+        let secure = self.links[l].tls.is_some();
+        server.steps = self.script(&spec, secure);
+        if spec.websocket() && !self.calm && self.chance(self.faults.upstream) {
+            let end = match self.random.below(3) {
+                0 => Step::Rst,
+                1 if secure => Step::Cut,
+                _ => Step::Fin,
+            };
+            server.tunnel_end = Some((self.random.below(60) as usize, end));
+        }
         let first = server.steps.front().map_or(0, |(delay, _)| *delay);
         self.after(first, Event::ServerStep(l, server.epoch));
+    }
+
+    /// Bytes in a tunnel come back, until the engine ends it.
+    fn tunnel_echo(&mut self, l: usize, server: &mut Server, bytes: &[u8]) {
+        let Some(id) = server.serving else { return };
+        let Some((left, end)) = &mut server.tunnel_end else {
+            return self.tunnel_write(l, id, bytes);
+        };
+        let count = bytes.len().min(*left);
+        *left -= count;
+        let over = *left == 0 && !self.links[l].peer_fin;
+        let end = match end {
+            Step::Rst => Step::Rst,
+            Step::Cut => Step::Cut,
+            _ => Step::Fin,
+        };
+        self.tunnel_write(l, id, &bytes[..count]);
+        if !over {
+            return;
+        }
+        let orderly = matches!(end, Step::Fin);
+        self.trace.line(self.now, || {
+            format!("link {l} ends tunnel {id}: orderly {orderly}")
+        });
+        let track = &mut self.tracks[id as usize];
+        (track.whole, track.broken) = (orderly, !orderly);
+        *self.seen.entry("tunnel ended").or_default() += 1;
+        if matches!(end, Step::Rst) {
+            self.links[l].peer_gone = true;
+            self.links[l].peer_out.clear();
+            return self.send_rst(l, Way::ToProxy);
+        }
+        self.links[l].cut = Some(!orderly);
+        self.links[l].peer_fin = true;
+        self.peer_pump(l);
+    }
+
+    fn tunnel_write(&mut self, l: usize, id: u64, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.tracks[id as usize].echoed += bytes.len();
+            self.peer_write(l, bytes);
+        }
     }
 
     pub(crate) fn server_step(&mut self, l: usize, epoch: u64) {
@@ -211,6 +275,7 @@ impl World {
             Step::Finish { .. } => format!("link {l} has answered"),
             Step::Upgrade => format!("link {l} upgrades"),
             Step::Fin => format!("link {l} sends FIN"),
+            Step::Cut => format!("link {l} is cut"),
             Step::Rst => format!("link {l} sends RST"),
         });
         match step {
@@ -219,7 +284,8 @@ impl World {
                 self.links[l].upgraded = true;
                 server.tunnel = true;
             }
-            Step::Fin => {
+            Step::Fin | Step::Cut => {
+                self.links[l].cut = matches!(step, Step::Cut).then_some(true);
                 self.links[l].peer_fin = true;
                 self.peer_pump(l);
             }
@@ -248,6 +314,8 @@ impl World {
         }
         self.links[l].answered_whole = true;
         if !keep || !complete {
+            // Perhaps its end is that of a body.
+            self.links[l].cut = Some(false);
             // It closes: what the proxy sends from now on meets nobody.
             self.servers[l] = None;
             self.links[l].peer_gone = true;
@@ -278,7 +346,7 @@ impl World {
 
     // ---- what is said --------------------------------------------------------------------------
 
-    fn script(&mut self, spec: &Spec) -> VecDeque<(u64, Step)> {
+    fn script(&mut self, spec: &Spec, secure: bool) -> VecDeque<(u64, Step)> {
         let mut steps = self.good(spec);
         if self.calm || !self.chance(self.faults.upstream) {
             return steps;
@@ -290,6 +358,9 @@ impl World {
             _ => Framed::Length,
         };
         match self.random.below(8) {
+            0 | 1 if secure && framed == Framed::Close && spec.verb != Verb::Head => {
+                self.cut_short(&mut steps, at);
+            }
             0 => self.broken_off(&mut steps, at, Step::Rst),
             1 if framed != Framed::Close => self.broken_off(&mut steps, at, Step::Fin),
             // The end of a close-delimited stream of events shows only in the middle of one.
@@ -342,6 +413,16 @@ impl World {
         steps
     }
 
+    /// The end that counts is not announced: within the answer, or behind all of it. Nobody can
+    /// tell which.
+    fn cut_short(&mut self, steps: &mut VecDeque<(u64, Step)>, at: usize) {
+        if self.chance(50) {
+            return self.broken_off(steps, at, Step::Cut);
+        }
+        steps.pop_back();
+        steps.push_back((0, Step::Cut));
+    }
+
     /// Ends a script in the middle of its step at `at`.
     fn broken_off(&mut self, steps: &mut VecDeque<(u64, Step)>, at: usize, how: Step) {
         steps.truncate(at + 1);
@@ -365,7 +446,7 @@ impl World {
         field(&mut out, b"x-sim-trouble", b"1");
         encode::content_length(&mut out, body.len() as u64);
         encode::end_of_head(&mut out);
-        if spec.verb != crate::spec::Verb::Head {
+        if spec.verb != Verb::Head {
             out.extend_from_slice(&body);
         }
         VecDeque::from([
@@ -441,7 +522,7 @@ impl World {
         self.bodies(steps, out, spec, Framed::Chunked, spec.messages(), keep);
         let mut trailers = wire::Fields::new();
         trailers.push(b"grpc-status", b"0");
-        trailers.push(b"x-sim-end", spec.id.to_string().as_bytes());
+        trailers.push(b"server-timing", spec.id.to_string().as_bytes());
         let mut last = Vec::new();
         encode::last_chunk(&mut last, Some(&trailers));
         let at = steps.len() - 2;
@@ -472,7 +553,7 @@ impl World {
         encode::end_of_head(&mut out);
         let together = self.chance(30);
         steps.push_back((self.delay(), Step::Send(out)));
-        if spec.verb == crate::spec::Verb::Head {
+        if spec.verb == Verb::Head {
             return steps.push_back((0, Step::Finish { keep }));
         }
         for part in parts.into_iter().filter(|p| !p.is_empty()) {

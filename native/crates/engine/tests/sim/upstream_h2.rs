@@ -45,6 +45,7 @@ pub(crate) struct Many {
 struct Serving {
     id: u64,
     body: Vec<u8>,
+    trailers: bool,
     complete: bool,
     running: bool,
     parts: VecDeque<(u64, Part)>,
@@ -194,9 +195,9 @@ impl World {
                 self.stream_complete(l, many, id, end);
             }
             Said::Trailers { id, fields, .. } => {
-                if let Some(serving) = many.streams.get(&id) {
-                    assert!(self.specs[serving.id as usize].trailers);
-                    assert_eq!(number(&fields, "x-sim-tail"), Some(serving.id));
+                if let Some(serving) = many.streams.get_mut(&id) {
+                    assert_eq!(number(&fields, "server-timing"), Some(serving.id));
+                    serving.trailers = true;
                 }
                 self.stream_complete(l, many, id, true);
             }
@@ -217,6 +218,7 @@ impl World {
         let serving = Serving {
             id,
             body: Vec::new(),
+            trailers: false,
             complete: false,
             running: false,
             parts: VecDeque::new(),
@@ -242,6 +244,7 @@ impl World {
             serving.body == spec.body(),
             "the body of request {id} was changed"
         );
+        assert_eq!(serving.trailers, spec.trailers, "the trailers of {id}");
         serving.complete = true;
         if !serving.running {
             self.stream_answers(l, many, stream);
@@ -306,6 +309,13 @@ impl World {
             _ => false,
         };
         self.tracks[id as usize].whole |= last;
+        let tail = match &part {
+            Part::Head(_, fields, _) | Part::Trailers(fields) => {
+                fields.iter().any(|(name, _)| *name == "server-timing")
+            }
+            _ => false,
+        };
+        self.tracks[id as usize].tail |= tail;
         match part {
             Part::Interim => many.put_head(stream, 103, &[("link", "</x>".to_owned())], false),
             Part::Head(status, fields, end) => many.put_head(stream, status, &fields, end),
@@ -322,6 +332,7 @@ impl World {
                     .line(self.now, || format!("link {l} stream {stream}: {code:?}"));
                 many.wire.reset(stream, code, &mut many.out);
                 many.end(stream);
+                self.tracks[id as usize].refused = code == ErrorCode::RefusedStream;
             }
             Part::Leave => {
                 self.trace
@@ -440,7 +451,7 @@ impl World {
             fields.push(("content-type", "application/grpc".to_owned()));
             fields.push(("grpc-status", "14".to_owned()));
             fields.push(("x-sim-trouble", "1".to_owned()));
-            fields.push(("x-sim-end", spec.id.to_string()));
+            fields.push(("server-timing", spec.id.to_string()));
             let head = Part::Head(200, fields, true);
             return VecDeque::from([(delay, head), (0, Part::Finish)]);
         }
@@ -517,10 +528,10 @@ impl World {
         if spec.grpc() {
             let status = ["0", "0", "0", "5"][self.random.below(4) as usize];
             let status = ("grpc-status", status.to_owned());
-            let own = ("x-sim-end", spec.id.to_string());
+            let own = ("server-timing", spec.id.to_string());
             parts.push_back((0, Part::Trailers(vec![status, own])));
         } else if tail {
-            let own = ("x-sim-end", spec.id.to_string());
+            let own = ("server-timing", spec.id.to_string());
             parts.push_back((0, Part::Trailers(vec![own])));
         } else if !matches!(parts.back(), Some((_, Part::Data(_, true)))) {
             parts.push_back((0, Part::Data(Vec::new(), true)));

@@ -1,12 +1,13 @@
 //! Everything there is in a run, and the order in which it happens.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use engine::clock::{MS, SECOND};
 use engine::ids::{AskId, ConnId};
-use engine::input::{Connected, DialError, Drain, Mail};
+use engine::input::{Closed, Connected, DialError, Drain, Mail};
 use engine::random::Random;
 use engine::shared::Shared;
 use engine::snapshot::Snapshot;
@@ -31,11 +32,13 @@ pub(crate) enum Event {
     Connected(usize, ConnId, usize, Result<Connected, DialError>),
     Answer(usize, AskId),
     Lingered(usize),
+    Handshake(usize, usize, Option<Closed>),
     Accept(usize),
     ClientConnect(usize),
     ClientSend(usize, usize),
     ClientRead(usize, usize),
     ClientLeave(usize, usize, u8),
+    CallRest(usize, usize),
     CallStep(usize, usize, u32),
     CallCredit(usize, usize, u32),
     CallReset(usize, usize, u32),
@@ -117,6 +120,10 @@ pub(crate) struct World {
     /// Requests whose end threw earlier answers of their client away.
     pub(crate) cuts: Vec<Option<u64>>,
     pub(crate) scratch: Vec<u8>,
+    /// Handshakes of clients that began.
+    pub(crate) handshakes: u64,
+    /// How often a connection of HTTP/2 was found at rest: with a client, with an upstream.
+    pub(crate) rests: (Cell<u64>, Cell<u64>),
     /// What kinds of things happened, and how often.
     pub(crate) seen: Seen,
 }
@@ -177,6 +184,8 @@ impl World {
             gone: Vec::new(),
             cuts: Vec::new(),
             scratch: Vec::new(),
+            handshakes: 0,
+            rests: (Cell::new(0), Cell::new(0)),
             seen: Seen::new(),
         };
         world.populate();
@@ -262,6 +271,7 @@ impl World {
             }
             Event::Answer(w, id) => self.answer(w, id),
             Event::Lingered(l) => self.lingered(l),
+            Event::Handshake(c, l, closed) => self.handshake(c, l, closed),
             Event::Accept(l) => {
                 let w = self.links[l].worker;
                 self.post(w, Inbound::Accept(l));
@@ -270,6 +280,7 @@ impl World {
             Event::ClientSend(c, l) => self.client_send(c, l),
             Event::ClientRead(c, l) => self.client_read(c, l),
             Event::ClientLeave(c, l, how) => self.client_leave(c, l, how),
+            Event::CallRest(c, l) => self.call_rest(c, l),
             Event::CallStep(c, l, stream) => self.call_step(c, l, stream),
             Event::CallCredit(c, l, stream) => self.call_credit(c, l, stream),
             Event::CallReset(c, l, stream) => self.call_reset(c, l, stream),
@@ -446,11 +457,12 @@ impl World {
         match way {
             Way::ToProxy => {
                 let lost = self.chance(50);
+                let death = self.death(l);
                 let link = &mut self.links[l];
                 if link.rst.is_some() || link.proxy_gone {
                     return;
                 }
-                link.rst = Some(engine::input::Closed::Reset);
+                link.rst = Some(death);
                 link.to_proxy.lose();
                 if lost {
                     link.to_proxy.bytes.clear();

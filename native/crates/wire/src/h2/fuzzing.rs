@@ -4,6 +4,7 @@ use crate::error::Violation;
 use crate::fields::Fields;
 use crate::fuzzing::Cuts;
 use crate::h2::connection::PREFACE;
+use crate::h2::state::{Over, Recv, Stream};
 use crate::h2::{Closing, Config, Connection, ErrorCode, Event, Heads, Role, StreamId};
 use crate::limits::Limits;
 use crate::message::{RequestHead, ResponseHead};
@@ -158,6 +159,14 @@ pub fn assert_at_rest(connection: &Connection) {
     assert_eq!(connection.queued, 0, "nothing is queued");
     assert!(connection.schedule.is_empty(), "nobody waits for a turn");
     assert_eq!(connection.reader.gathered(), 0, "no scratch is held");
+}
+
+/// A stream whose peer may send nothing more until its caller consumes what it has.
+pub fn starved(connection: &Connection) -> Option<StreamId> {
+    let live = |stream: &&Stream| stream.recv == Recv::Body && stream.over == Over::No;
+    let mut streams = connection.streams.iter().filter(live);
+    let found = streams.find(|stream| stream.inbound.size() == 0);
+    found.map(|stream| stream.id)
 }
 
 /// What the connection's windows allow: the peer, with what we still owe it, and us.
