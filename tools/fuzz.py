@@ -1,12 +1,15 @@
 """Run fuzz targets for a while and say in one table what came of it.
 
 Needs the nightly toolchain and `cargo-fuzz` (installed on first use). A crash is a failure: its
-input is printed with the command that replays it.
+input is printed with the command that replays it. `--ledger` adds what was done to the committed
+account of all runs, `native/fuzz/ledger.json`.
 """
 
 import argparse
+import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "native/fuzz"
 GROWN = FOLDER / "corpus-grown"
+LEDGER = FOLDER / "ledger.json"
 RSS_MB_MAX = 2048
 
 
@@ -26,6 +30,8 @@ class Outcome:
     executions: int
     edges: int
     crashed: bool
+    cpu_s: float
+    """Of the fuzzer, its build apart."""
 
 
 def targets() -> list[str]:
@@ -33,10 +39,31 @@ def targets() -> list[str]:
     return sorted(path.stem for path in (FOLDER / "fuzz_targets").glob("*.rs"))
 
 
-def prepare() -> None:
-    """Install the runner when it is not there."""
+def prepare(names: list[str]) -> None:
+    """Install the runner when it is not there, and build: a run's time is to be the fuzzer's."""
     if shutil.which("cargo-fuzz") is None:
         subprocess.run(["cargo", "install", "--quiet", "cargo-fuzz"], check=True)
+    for name in names:
+        command = ["cargo", "+nightly", "fuzz", "build", name]
+        subprocess.run(command, cwd=FOLDER, check=True, capture_output=True)
+
+
+def children_cpu_s() -> float:
+    """CPU seconds of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def enter(outcomes: list[Outcome]) -> None:
+    """Add runs to the account: CPU minutes and executions of each target, and what is open."""
+    ledger = json.loads(LEDGER.read_text())
+    for one in outcomes:
+        blank = {"cpu_minutes": 0.0, "executions": 0, "open_findings": 0}
+        row = ledger.setdefault(one.target, blank)
+        row["cpu_minutes"] = round(row["cpu_minutes"] + one.cpu_s / 60, 2)
+        row["executions"] += one.executions
+        row["open_findings"] += int(one.crashed)
+    LEDGER.write_text(json.dumps(ledger, indent=2, sort_keys=True) + "\n")
 
 
 def run_one(target: str, seconds: int) -> Outcome:
@@ -49,6 +76,7 @@ def run_one(target: str, seconds: int) -> Outcome:
         "cargo", "+nightly", "fuzz", "run", target, str(grown), str(seeds), "--",
         f"-max_total_time={seconds}", f"-rss_limit_mb={RSS_MB_MAX}", "-print_final_stats=1",
     ]  # fmt: skip
+    before = children_cpu_s()
     done = subprocess.run(
         command, cwd=FOLDER, capture_output=True, text=True, check=False, env=os.environ
     )
@@ -61,6 +89,7 @@ def run_one(target: str, seconds: int) -> Outcome:
         int(executed[-1]) if executed else 0,
         int(edges[-1]) if edges else 0,
         done.returncode != 0,
+        children_cpu_s() - before,
     )
 
 
@@ -68,13 +97,17 @@ def main() -> int:
     """Run the targets named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--ledger", action="store_true", help="add it to the committed account")
     parser.add_argument("targets", nargs="*")
     options = parser.parse_args()
     if not targets():
         sys.stderr.write("fuzz: no target under native/fuzz/fuzz_targets\n")
         return 1
-    prepare()
-    outcomes = [run_one(target, options.seconds) for target in options.targets or targets()]
+    names = options.targets or targets()
+    prepare(names)
+    outcomes = [run_one(target, options.seconds) for target in names]
+    if options.ledger:
+        enter(outcomes)
     sys.stdout.write(f"{'target':<24}{'executions':>14}{'edges':>10}  outcome\n")
     for one in outcomes:
         word = "CRASH" if one.crashed else "clean"
