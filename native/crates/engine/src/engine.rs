@@ -61,6 +61,8 @@ pub struct Engine {
     pub(crate) cells: Arc<Cells>,
     /// Client connections to be parsed again: their exchange ended and bytes wait.
     pub(crate) resumed: VecDeque<ConnId>,
+    /// Room for the exchanges that one read of a client's HTTP/2 connection is for.
+    pub(crate) touched: Vec<ExchangeId>,
     /// Permits for exchanges of this worker.
     pub(crate) grants: VecDeque<(ExchangeId, Grant)>,
     /// What the bodies of its exchanges have taken out of the process's budget.
@@ -100,6 +102,7 @@ impl Engine {
             locals: Locals::default(),
             cells,
             resumed: VecDeque::new(),
+            touched: Vec::new(),
             grants: VecDeque::new(),
             held,
             sources: HashMap::new(),

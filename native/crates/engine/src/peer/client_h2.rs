@@ -75,38 +75,60 @@ impl Engine {
         self.mark(id);
     }
 
-    /// Bytes of a client that speaks HTTP/2.
+    /// Bytes of a client that speaks HTTP/2. The exchanges that they are for go on when all were
+    /// read: what is reset in the same breath (CVE-2023-44487) never reaches an endpoint.
     pub(crate) fn h2_client_read(&mut self, id: ConnId, bytes: &[u8]) {
         let now_ns = self.now.mono_ns;
         let pressed = self.pressure.high();
-        let mut input = bytes;
-        let mut touched = None;
         if let Some((h2, _)) = self.conns.get_mut(id).and_then(Conn::h2) {
             h2.heard_ns = now_ns;
             h2.wire.begin(now_ns);
             h2.wire.press(pressed);
         }
-        loop {
-            let Some(conn) = self.conns.get_mut(id) else {
-                return;
-            };
-            let Some((h2, out)) = conn.h2_writer(&mut self.spares, now_ns) else {
-                return;
-            };
-            match h2.wire.next(&mut input, &mut self.heads, out) {
-                Ok(None) => break,
-                Ok(Some(event)) => self.h2_client_event(id, event, &mut touched),
-                Err(closing) => return self.h2_client_broken(id, &closing),
-            }
+        let mut touched = std::mem::take(&mut self.touched);
+        let read = self.h2_client_events(id, bytes, &mut touched);
+        if let Err(closing) = read {
+            self.h2_client_broken(id, &closing);
         }
-        if let Some(touched) = touched {
-            self.drive(touched);
+        for exchange in touched.drain(..) {
+            self.drive(exchange);
         }
-        self.h2_settle(id);
-        self.arm_client(id);
+        self.touched = touched;
+        if read.is_ok() {
+            self.h2_settle(id);
+            self.arm_client(id);
+        }
     }
 
-    fn h2_client_event(&mut self, id: ConnId, event: Event<'_>, touched: &mut Option<ExchangeId>) {
+    /// All events of some bytes; adds to `touched` which exchanges are to go on.
+    fn h2_client_events(
+        &mut self,
+        id: ConnId,
+        mut input: &[u8],
+        touched: &mut Vec<ExchangeId>,
+    ) -> Result<(), Closing> {
+        let now_ns = self.now.mono_ns;
+        loop {
+            let conn = self.conns.get_mut(id);
+            let Some((h2, out)) = conn.and_then(|c| c.h2_writer(&mut self.spares, now_ns)) else {
+                return Ok(());
+            };
+            match h2.wire.next(&mut input, &mut self.heads, out)? {
+                None => return Ok(()),
+                Some(event) => {
+                    // A stream's pieces come in a row: it goes on once for all of them.
+                    if let Some(exchange) = self.h2_client_event(id, event)
+                        && touched.last() != Some(&exchange)
+                    {
+                        touched.push(exchange);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One event; the exchange that is to go on.
+    fn h2_client_event(&mut self, id: ConnId, event: Event<'_>) -> Option<ExchangeId> {
         let of = match &event {
             Event::Head { .. } | Event::Bad { .. } | Event::Settings | Event::Goaway { .. } => None,
             Event::Interim { tag, .. }
@@ -115,17 +137,10 @@ impl Engine {
             | Event::End { tag, .. }
             | Event::Reset { tag, .. } => Some(of_tag(*tag)),
         };
-        // Body bytes of one stream are taken together; another's come after it was driven.
-        if let Some(before) = *touched
-            && of != Some(before)
-        {
-            *touched = None;
-            self.drive(before);
-        }
         match event {
             Event::Head {
                 id: stream, end, ..
-            } => *touched = self.h2_request(id, stream, end),
+            } => return self.h2_request(id, stream, end),
             Event::Bad {
                 id: stream,
                 violation,
@@ -133,20 +148,15 @@ impl Engine {
             } => self.h2_bad_request(id, stream, violation, reset),
             Event::Data {
                 bytes, credit, end, ..
-            } => {
-                if let Some(exchange) = of {
-                    self.h2_request_data(exchange, bytes, credit, end, touched);
-                }
-            }
+            } => return self.h2_request_data(of?, bytes, credit, end),
             Event::Trailers { fields, .. } => {
                 if let Some(exchange) = of.and_then(|e| self.exchanges.get_mut(e)) {
                     exchange.body.trailers = heads::trailers(&fields, exchange.dialect);
                 }
-                self.h2_request_end(of, touched);
+                return self.h2_request_end(of?);
             }
-            Event::End { .. } => self.h2_request_end(of, touched),
+            Event::End { .. } => return self.h2_request_end(of?),
             Event::Reset { by_us, .. } => {
-                *touched = None;
                 if let Some(mut exchange) = of.and_then(|e| self.exchanges.take(e)) {
                     self.h2_stream_reset(&mut exchange, by_us);
                     self.put_exchange(exchange);
@@ -154,6 +164,7 @@ impl Engine {
             }
             Event::Interim { .. } | Event::Settings | Event::Goaway { .. } => {}
         }
+        None
     }
 
     fn h2_request(&mut self, id: ConnId, stream: StreamId, end: bool) -> Option<ExchangeId> {
@@ -232,11 +243,9 @@ impl Engine {
         bytes: &[u8],
         credit: u32,
         end: bool,
-        touched: &mut Option<ExchangeId>,
-    ) {
-        let Some(exchange) = self.exchanges.get_mut(id) else {
-            return;
-        };
+    ) -> Option<ExchangeId> {
+        let exchange = self.exchanges.get_mut(id)?;
+        let mut touched = None;
         let (client, stream) = (exchange.client, exchange.stream);
         if exchange.phase == Phase::Tunnel {
             exchange.body.received += bytes.len() as u64;
@@ -257,27 +266,25 @@ impl Engine {
             } else if let Some((h2, out)) = self.h2_writer(client) {
                 h2.wire.consumed(stream, credit, out);
             }
-            *touched = Some(id);
+            touched = Some(id);
             if !bytes.is_empty() {
                 self.request_data(id, bytes);
             }
         }
         if end {
-            self.h2_request_end(Some(id), touched);
+            return self.h2_request_end(id);
         }
+        touched
     }
 
-    fn h2_request_end(&mut self, of: Option<ExchangeId>, touched: &mut Option<ExchangeId>) {
-        let Some(id) = of else { return };
-        let Some(exchange) = self.exchanges.get_mut(id) else {
-            return;
-        };
+    fn h2_request_end(&mut self, id: ExchangeId) -> Option<ExchangeId> {
+        let exchange = self.exchanges.get_mut(id)?;
         if exchange.phase == Phase::Tunnel {
             self.tunnel_end(id, None);
-            return;
+            return None;
         }
         exchange.body.complete = true;
-        *touched = Some(id);
+        Some(id)
     }
 
     /// The stream is over: the client cancelled, or broke a rule of the protocol.

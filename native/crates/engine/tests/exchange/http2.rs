@@ -138,6 +138,29 @@ fn one_who_stops_reading_does_not_stop_its_sibling() {
 }
 
 #[test]
+fn what_is_reset_in_the_same_breath_reaches_no_endpoint() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    let ids: Vec<_> = (0..20).map(|_| client.head(CHAT, false)).collect();
+    for &id in &ids {
+        client.data(id, ASK.as_bytes(), true);
+    }
+    // Written in one piece with all that is above: the last one stays.
+    for &id in &ids[..19] {
+        client.drop(id);
+    }
+    client.flush(&mut t);
+    for _ in 0..19 {
+        assert_eq!(t.record().flag, "CG");
+    }
+    let only = t.upstream();
+    assert!(t.dial().is_none());
+    t.send(only, ok("fine"));
+    let said = client.hear(&mut t);
+    assert_eq!(body_of(&said, ids[19]), "fine");
+}
+
+#[test]
 fn a_client_that_cancels_cancels_its_upstream_in_the_same_turn() {
     let mut t = Bench::new(|_| {});
     let mut client = Peer::client(&mut t);

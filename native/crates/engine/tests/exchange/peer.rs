@@ -161,6 +161,12 @@ impl Peer {
         self.flush(t);
     }
 
+    /// Cancels a stream with the next flush.
+    pub(crate) fn drop(&mut self, id: StreamId) {
+        self.wire.reset(id, ErrorCode::Cancel, &mut self.out);
+        self.wire.forget(id, &mut self.out);
+    }
+
     pub(crate) fn goaway(&mut self, t: &mut Bench) {
         self.wire.goaway_final(ErrorCode::NoError, &mut self.out);
         self.flush(t);
