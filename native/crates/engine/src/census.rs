@@ -27,6 +27,8 @@ pub struct Census {
     pub spare_exchanges: usize,
     /// Sources of clients that are counted for the cap per source.
     pub sources: usize,
+    /// Bytes of heads that clients hold beyond what they sent.
+    pub heads_lent: u64,
     /// Permits that arrived and were not handed on: none between turns.
     pub grants: usize,
     /// Connections to be parsed again: none between turns.
@@ -46,6 +48,7 @@ impl Engine {
             spares: self.spares.len(),
             spare_exchanges: self.spare_exchanges.len(),
             sources: self.sources.len(),
+            heads_lent: self.heads_lent,
             grants: self.grants.len(),
             resumed: self.resumed.len(),
             ..Census::default()

@@ -71,6 +71,8 @@ pub struct Engine {
     pub(crate) clients: usize,
     /// HTTP/2 connections that wait for more tokens.
     pub(crate) gather: Gather,
+    /// Bytes of heads that clients hold beyond what they sent.
+    pub(crate) heads_lent: u64,
     /// The drain that is under way.
     pub(crate) draining: Option<Drain>,
     /// When it began.
@@ -108,6 +110,7 @@ impl Engine {
             sources: HashMap::new(),
             clients: 0,
             gather: Gather::default(),
+            heads_lent: 0,
             draining: None,
             drain_since_ns: 0,
             drain_cut: false,

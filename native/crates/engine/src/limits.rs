@@ -53,6 +53,11 @@ pub const GATHER_CAUGHT_MIN: u32 = 4;
 pub const GATHER_MISSES_MAX: u32 = 2;
 /// Bytes of a connection above which nothing more is waited for: the write is well used.
 pub const GATHER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of heads that all HTTP/2 connections of a worker's clients may hold together beyond eight
+/// times what each of them sent: a table of compression makes a head of a few bytes, and thousands
+/// of connections must not have that for nothing (CVE-2026-49975). 2 MiB are a thousand heads of
+/// clients that have just connected.
+pub const H2_HEADS_LENT_MAX: u64 = 2 * 1024 * 1024;
 /// Streams on one upstream connection before another is dialled: enough that engine steps share
 /// their writes, few enough that one lost connection does not take a fleet's streams along.
 pub const H2_UPSTREAM_STREAMS: usize = 64;

@@ -229,6 +229,44 @@ fn heads_of_all_streams_are_bounded_together() {
 }
 
 #[test]
+fn heads_beyond_what_was_sent_are_lent() {
+    // 2,400 bytes in a field of the table, said again and again in a byte.
+    let mut first = block(GET);
+    first.extend([0x40, 1, b'x', 0x7f, 0xe1, 0x11]);
+    first.extend([b'v'; 2_400]);
+    let next = [block(GET), vec![0xbe; 8]].concat();
+    let sent = |lent: u64| {
+        let mut attack = Attack::new(&Config::DEFAULT, silent);
+        attack.connection.lend_heads(lent);
+        assert_eq!(attack.send(&frame(HEADERS, END | WHOLE, 1, &first)), None);
+        let taken = (3..200).step_by(2).take_while(|&id| {
+            assert_eq!(attack.send(&frame(HEADERS, END | WHOLE, id, &next)), None);
+            resets(&attack.out).is_empty()
+        });
+        (taken.count() as u64, attack.connection.heads_lent())
+    };
+    // Eight times what was sent is nobody's loan.
+    assert_eq!(sent(0), (0, 0));
+    let (taken, lent) = sent(50_000);
+    assert_eq!(taken, 3);
+    assert!((20_000..=50_000).contains(&lent), "{lent}");
+}
+
+#[test]
+fn a_peer_that_never_knows_the_limit_is_closed_all_the_same() {
+    let mut out = Vec::new();
+    let mut attack = Attack {
+        connection: Connection::new(Role::Server, &Config::DEFAULT, &mut out),
+        act: silent,
+        out,
+    };
+    assert_eq!(attack.send(&[PREFACE, &settings(&[])].concat()), None);
+    let (count, cause) = attack.repeat(|id| headers(id, 0, POST));
+    // 100 have a place, 1,000 may be ignorance, 1,000 are oddities.
+    assert_eq!((count, cause), (2_100, Cause::Glitches));
+}
+
+#[test]
 fn replies_that_are_not_taken_are_bounded() {
     // Within the PING budget by their rate, but the peer reads nothing.
     let mut attack = Attack::new(&Config::DEFAULT, silent);

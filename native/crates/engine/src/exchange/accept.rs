@@ -100,6 +100,7 @@ impl Engine {
         door.cells.sub(Metric::ClientOpen, 1);
         door.open -= 1;
         self.clients -= 1;
+        self.heads_lent -= client.h2.as_ref().map_or(0, |h2| h2.lent);
         if let Some(source) = client.source
             && let Some(count) = self.sources.get_mut(&source)
         {

@@ -15,7 +15,7 @@ use crate::ids::{ConnId, ExchangeId};
 use crate::limits;
 use crate::metrics::Metric;
 use crate::output::How;
-use wire::h2::{Closing, Config, ErrorCode, Event, Role, StreamId};
+use wire::h2::{Closing, Config, ErrorCode, Event, HELD_HEAD_BYTES_FREE, Role, StreamId};
 use wire::{Body, Violation};
 
 /// What a client of HTTP/2 says first (RFC 9113 §3.4).
@@ -84,6 +84,9 @@ impl Engine {
             h2.heard_ns = now_ns;
             h2.wire.begin(now_ns);
             h2.wire.press(pressed);
+            let others = self.heads_lent - h2.lent;
+            let left = limits::H2_HEADS_LENT_MAX.saturating_sub(others);
+            h2.wire.lend_heads(left.min(HELD_HEAD_BYTES_FREE));
         }
         let mut touched = std::mem::take(&mut self.touched);
         let read = self.h2_client_events(id, bytes, &mut touched);

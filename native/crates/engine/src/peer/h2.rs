@@ -7,7 +7,8 @@ use crate::buffer::{Queue, Spares};
 use crate::conn::{Conn, Side};
 use crate::engine::Engine;
 use crate::ids::{ConnId, ExchangeId};
-use wire::h2::{Closing, Config, Connection, Role};
+use crate::metrics::Metric;
+use wire::h2::{Cause, Closing, Config, Connection, Role};
 
 /// One end of an HTTP/2 connection.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct H2 {
     pub(crate) retire_ns: u64,
     /// The connection is to be wound up with its so manieth stream.
     pub(crate) retire_streams: u64,
+    /// Bytes of heads that it has of what the worker lends.
+    pub(crate) lent: u64,
     /// When its last stream ended.
     pub(crate) idle_since_ns: u64,
     /// We asked the peer to open no more streams, then; what was under way is still taken.
@@ -37,6 +40,7 @@ impl H2 {
             probed_ns: None,
             retire_ns: u64::MAX,
             retire_streams: u64::MAX,
+            lent: 0,
             idle_since_ns: now_ns,
             winding_ns: None,
         }
@@ -120,12 +124,15 @@ impl Engine {
             } else {
                 h2.idle_since_ns = now_ns;
             }
+            let lent = h2.wire.heads_lent();
+            self.heads_lent = self.heads_lent + lent - std::mem::replace(&mut h2.lent, lent);
             out.settle(&mut self.spares);
         }
         if stands {
             self.h2_throttle(id);
         }
         if over {
+            self.h2_count_leave(id);
             self.close(id, crate::output::How::Flush(Vec::new()));
         }
     }
@@ -148,6 +155,17 @@ impl Engine {
             h2.heard_ns = h2.heard_ns.max(progress_ns);
         }
         self.pause(id, full);
+    }
+
+    /// A client that ends because we asked it to: counted if that was for its oddities.
+    fn h2_count_leave(&self, id: ConnId) {
+        if let Some(conn) = self.conns.get(id)
+            && let Some(client) = conn.client()
+            && conn.h2_ref().is_some_and(|h2| h2.wire.unwelcome())
+        {
+            let cells = &self.locals.door(client.door).cells;
+            cells.inc_at(Metric::Http2Closures, Cause::Glitches as usize);
+        }
     }
 
     fn h2_relieved(&mut self, id: ConnId, exchange: ExchangeId) {

@@ -137,6 +137,63 @@ fn one_who_stops_reading_does_not_stop_its_sibling() {
     assert!(!t.paused.contains(&first));
 }
 
+/// Four requests without a body yet, whose heads of 60 KiB are 40 bytes each but for the first.
+fn bombs() -> Vec<u8> {
+    let frame = |kind: u8, flags: u8, id: u8, payload: &[u8]| {
+        let mut frame = vec![0, (payload.len() >> 8) as u8, payload.len() as u8];
+        frame.extend_from_slice(&[kind, flags, 0, 0, 0, id]);
+        frame.extend_from_slice(payload);
+        frame
+    };
+    let path = b"/v1/chat/completions";
+    let mut head = vec![0x83, 0x86, 0x01, 1, b'a', 0x04, path.len() as u8];
+    head.extend_from_slice(path);
+    // 2,400 bytes go into the table.
+    let mut first = [&head[..], &[0x40, 1, b'x', 0x7f, 0xe1, 0x11]].concat();
+    first.extend([b'v'; 2_400]);
+    head.extend([0xbe; 24]);
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    bytes.extend(frame(1, 4, 1, &first));
+    for id in [3, 5, 7, 9] {
+        bytes.extend(frame(1, 4, id, &head));
+    }
+    bytes
+}
+
+#[test]
+fn heads_beyond_what_was_sent_are_bounded_over_all_clients() {
+    let mut t = Bench::new(|_| {});
+    let clients: Vec<_> = (0..30).map(|_| t.client()).collect();
+    for &client in &clients {
+        t.send(client, bombs());
+    }
+    let most = engine::limits::H2_HEADS_LENT_MAX;
+    let census = t.engine.census();
+    assert!((most / 2..=most).contains(&census.heads_lent), "{census:?}");
+    assert!((30..30 * 5).contains(&census.exchanges), "{census:?}");
+    for client in clients {
+        t.close(client, Closed::Eof);
+    }
+    assert_eq!(t.engine.census().heads_lent, 0);
+}
+
+#[test]
+fn a_client_asked_to_leave_for_its_oddities_is_counted() {
+    let mut t = Bench::new(|_| {});
+    let mut client = Peer::client(&mut t);
+    // Of no known type, in two reads: nothing is under way when it is to go.
+    client.raw(&mut t, &[0, 0, 0, 0x42, 0, 0, 0, 0, 0].repeat(700));
+    client.raw(&mut t, &[0, 0, 0, 0x42, 0, 0, 0, 0, 0].repeat(100));
+    assert_eq!(t.ended(client.conn), Some(Ended::Fin));
+    let families = t.shared.collect(t.now_ns);
+    let closures = &families[engine::metrics::Metric::Http2Closures as usize].samples;
+    let for_glitches = ("cause", "glitches".to_owned());
+    let glitches = closures.iter().filter(|s| s.labels.contains(&for_glitches));
+    let counted = glitches.map(|sample| format!("{:?}", sample.value));
+    assert_eq!(counted.collect::<Vec<_>>(), ["Number(1.0)"]);
+}
+
 #[test]
 fn what_is_reset_in_the_same_breath_reaches_no_endpoint() {
     let mut t = Bench::new(|_| {});

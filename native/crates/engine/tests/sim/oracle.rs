@@ -430,6 +430,7 @@ impl World {
             let census = node.engine.census();
             let left = (census.exchanges, census.clients, census.upstreams_busy);
             assert_eq!(left, (0, 0, 0), "{census:?}");
+            assert_eq!(census.heads_lent, 0, "{census:?}");
             assert_eq!(
                 (census.upstreams_idle, census.sources),
                 (0, 0),

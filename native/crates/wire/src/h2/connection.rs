@@ -11,7 +11,10 @@ use crate::h2::event::Closing;
 use crate::h2::flow::{Inbound, Outbound};
 use crate::h2::frame::settings::{self, PeerSettings, WINDOW_INITIAL, WINDOW_MAX};
 use crate::h2::frame::write;
-use crate::h2::limits::{CONNECTION_QUEUE_BYTES_HIGH, STREAM_QUEUE_BYTES_HIGH, TABLE_BYTES_MAX};
+use crate::h2::limits::{
+    CONNECTION_QUEUE_BYTES_HIGH, HELD_HEAD_BYTES_FREE, HELD_HEAD_TIMES, STREAM_QUEUE_BYTES_HIGH,
+    TABLE_BYTES_MAX,
+};
 use crate::h2::receive::Reader;
 use crate::h2::schedule::Schedule;
 use crate::h2::state::{Over, Tail};
@@ -57,6 +60,10 @@ pub struct Connection {
     pub(super) peer: PeerSettings,
     /// Whether the peer acknowledged our SETTINGS.
     pub(super) acknowledged: bool,
+    /// Streams that were refused before that.
+    pub(super) unaware: u32,
+    /// Whether the peer was asked to leave because of its oddities.
+    pub(super) unwelcome: bool,
     pub(super) decoder: Decoder,
     pub(super) encoder: Encoder,
     pub(super) abuse: Abuse,
@@ -72,6 +79,8 @@ pub struct Connection {
     pub(super) relieved: Vec<StreamId>,
     /// Bytes of heads of live streams.
     pub(super) held_head_bytes: u64,
+    /// How many of them are free.
+    pub(super) heads_free: u64,
     /// Said once, repeated from then on.
     pub(super) closing: Option<Closing>,
 }
@@ -102,6 +111,8 @@ impl Connection {
             outbound: Outbound::new(WINDOW_INITIAL),
             peer: PeerSettings::INITIAL,
             acknowledged: false,
+            unaware: 0,
+            unwelcome: false,
             decoder: Decoder::new(TABLE_BYTES_MAX),
             encoder: Encoder::new(),
             abuse: Abuse::new(config.widened),
@@ -112,6 +123,7 @@ impl Connection {
             queued: 0,
             relieved: Vec::new(),
             held_head_bytes: 0,
+            heads_free: HELD_HEAD_BYTES_FREE,
             closing: None,
         }
     }
@@ -125,6 +137,23 @@ impl Connection {
     /// Whether the caller is short of CPU: oddities are borne half as long then.
     pub fn press(&mut self, pressed: bool) {
         self.abuse.press(pressed);
+    }
+
+    /// How many bytes of heads may be held beyond what the peer's own bytes allow; 256 KiB until it
+    /// is said. A head for which there is no room is refused.
+    pub fn lend_heads(&mut self, bytes: u64) {
+        self.heads_free = bytes;
+    }
+
+    /// Bytes of heads that are held beyond what the peer's own bytes allow.
+    pub fn heads_lent(&self) -> u64 {
+        self.heads_beyond(0)
+    }
+
+    /// The same with one more head.
+    pub(super) fn heads_beyond(&self, size: u64) -> u64 {
+        let earned = HELD_HEAD_TIMES.saturating_mul(self.abuse.received_bytes());
+        (self.held_head_bytes + size).saturating_sub(earned)
     }
 
     /// Streams that are not forgotten, or still have queued data.
@@ -146,6 +175,12 @@ impl Connection {
     /// Whether GOAWAY was sent or received: no new streams are to be opened here.
     pub fn going(&self) -> bool {
         self.going.graceful || self.going.last || self.going.received.is_some()
+    }
+
+    /// Whether the peer was asked to leave because of its oddities: if it ends then, that is a
+    /// closure for [`Cause::Glitches`].
+    pub fn unwelcome(&self) -> bool {
+        self.unwelcome
     }
 
     /// Whether the peer's first SETTINGS came.
@@ -258,6 +293,7 @@ impl Connection {
     /// Charges an oddity; a peer with too many is asked to leave, and then made to.
     pub(super) fn glitch(&mut self, out: &mut Vec<u8>) -> Result<(), Closing> {
         if self.abuse.glitch(self.now_ns)? {
+            self.unwelcome = true;
             self.goaway(ErrorCode::NoError, out);
         }
         Ok(())

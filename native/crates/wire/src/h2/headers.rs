@@ -10,7 +10,7 @@ use crate::h2::flow::{Inbound, Outbound};
 use crate::h2::frame::settings::WINDOW_INITIAL;
 use crate::h2::frame::{HEADER_BYTES, Header, flag, write};
 use crate::h2::heads::{Request, Response, Said, Trailers};
-use crate::h2::limits::{CONTINUATIONS_MAX, HELD_HEAD_BYTES_FREE, HELD_HEAD_TIMES};
+use crate::h2::limits::{CONTINUATIONS_MAX, UNAWARE_MAX};
 use crate::h2::receive::{Block, Step};
 use crate::h2::section::{Fault, Section};
 use crate::h2::state::{CONTENT_UNKNOWN, Over, Recv, Stream};
@@ -213,7 +213,8 @@ impl Connection {
         if self.going.last || self.streams.len() >= self.config.streams_max as usize {
             self.drain(bytes)?;
             // Before it knew our limit a peer cannot have broken it.
-            return self.refuse(id, self.acknowledged, out);
+            self.unaware += u32::from(!self.acknowledged);
+            return self.refuse(id, self.acknowledged || self.unaware > UNAWARE_MAX, out);
         }
         let mut request = Request::new(&self.config, &mut heads.request);
         self.decoder
@@ -227,8 +228,7 @@ impl Connection {
             let why = "a stream that depends on itself";
             return self.stream_error(id, ErrorCode::ProtocolError, why, out);
         }
-        let received = HELD_HEAD_TIMES.saturating_mul(self.abuse.received_bytes());
-        if self.held_head_bytes + size > received.max(HELD_HEAD_BYTES_FREE) {
+        if self.heads_beyond(size) > self.heads_free {
             return self.refuse(id, true, out);
         }
         let recv = match (block.end, &verdict) {

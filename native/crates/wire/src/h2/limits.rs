@@ -29,11 +29,13 @@ pub(crate) const BLOCK_NS_MAX: u64 = 5_000_000_000;
 pub(crate) const CRUMBS_MAX: usize = 100;
 /// A header list so many times its limit is no mistake but a bomb (CVE-2016-6581); 4, as h2 has.
 pub(crate) const BOMB_TIMES: usize = 4;
-/// Bytes of heads of live streams that are always free; 256 KiB: four heads of the largest size.
-pub(crate) const HELD_HEAD_BYTES_FREE: u64 = 256 * 1024;
-/// Beyond the free ones, heads may be this many times what the connection sent; 16. A table of
-/// 4 KiB could make each byte into 4,096 (CVE-2026-49975).
-pub(crate) const HELD_HEAD_TIMES: u64 = 16;
+/// Heads of live streams may be this many times what the connection sent; 8. A table of 4 KiB
+/// could make each byte into 4,096 (CVE-2026-49975).
+pub(crate) const HELD_HEAD_TIMES: u64 = 8;
+/// Bytes of heads that are free beyond that; 256 KiB, which are four of the largest size: what a
+/// client asks for at once on a new connection says little that is new. The caller lends less when
+/// many connections want it.
+pub const HELD_HEAD_BYTES_FREE: u64 = 256 * 1024;
 /// Nanoseconds for which the queue of a stream that the caller is done with may stand still; 30 s:
 /// a peer that gives it no window wants nothing of it.
 pub(crate) const FORGOTTEN_NS_MAX: u64 = 30_000_000_000;
@@ -45,6 +47,9 @@ pub(crate) const RESETS: Rate = Rate::new(100, 20);
 pub(crate) const CONTROLS: Rate = Rate::new(200, 20);
 /// Oddities of every kind: 1,000 and 33 a second, a tenth of what nghttp2 allows.
 pub(crate) const GLITCHES: Rate = Rate::new(1_000, 33);
+/// Streams refused to a peer that has not acknowledged our SETTINGS and may not know how many it
+/// may open; 1,000. More of them are oddities: that was longer than a round trip.
+pub(crate) const UNAWARE_MAX: u32 = 1_000;
 /// Per cent of the glitches at which the peer is asked to leave.
 pub(crate) const GLITCHES_LEAVE_PERCENT: u32 = 75;
 /// Per cent of the glitches at which the connection ends while the caller is short of CPU.

@@ -50,7 +50,7 @@ pub use code::ErrorCode;
 pub use config::{Config, Role};
 pub use connection::Connection;
 pub use event::{Closing, Event, Heads};
-pub use limits::OUT_BYTES_HIGH;
+pub use limits::{HELD_HEAD_BYTES_FREE, OUT_BYTES_HIGH};
 pub use writer::HeadWriter;
 
 /// Which stream; odd, for clients open them all. 31 bits (RFC 9113 §5.1.1).
