@@ -75,7 +75,7 @@ $(VENV)/.apt: tools/apt_packages.sh Makefile
 
 $(VENV)/.apt-bench: tools/apt_packages.sh
 	@mkdir -p $(VENV)
-	tools/apt_packages.sh nginx-light haproxy strace linux-perf || echo "going on without: those peers and counts are left out"
+	tools/apt_packages.sh nginx-light haproxy strace linux-perf slowhttptest || echo "going on without: those peers and counts are left out"
 	@touch $@
 
 native/Cargo.lock: native/Cargo.lock.in tools/cargo_lock.py

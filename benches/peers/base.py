@@ -53,6 +53,8 @@ class Needs:
     """What is spoken to engines, in cleartext."""
     gathers: bool = True
     """Whether tokens may wait for others of the same step (only fastproxy does)."""
+    trusted: tuple[str, ...] = ()
+    """Blocks of addresses that are gateways of ours (only fastproxy widens budgets for them)."""
     tls: Certificate | None = None
     """What clients are shown; cleartext without. TLS 1.3 with AES-128-GCM and X25519 only, where
     that can be said."""

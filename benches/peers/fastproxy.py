@@ -62,8 +62,10 @@ def document(
     if needs.tls is not None:
         pair = f"{{cert: {needs.tls.cert}, key: {needs.tls.key}}}"
         tls = f", tls: {{certificates: [{pair}], min_version: tls1.3}}"
-    gather = "" if needs.gathers else ", gather_max_us: 0"
-    lines = [f"listen: {{address: {address}, idle: {needs.idle_s}s{gather}{tls}}}"]
+    more = "" if needs.gathers else ", gather_max_us: 0"
+    if needs.trusted:
+        more += f", trusted_peers: {json.dumps(needs.trusted)}"
+    lines = [f"listen: {{address: {address}, idle: {needs.idle_s}s{more}{tls}}}"]
     lines += [f"admin: {{listen: {admin}, token: {TOKEN}}}", f"workers: {workers}"]
     if needs.access_log is not None:
         lines.append(f"access_log: {needs.access_log}")

@@ -117,6 +117,6 @@ async def test_within_the_budget_nobody_is_closed() -> None:
         for attack in ATTACKS:
             if not attack.widened:
                 continue
-            script = attack.script(attack.budget) + ASKED
+            script = attack.script(attack.borne) + ASKED
             assert ANSWERED in await assault(proxy, script, ANSWERED), attack.name
         assert await closures(proxy) == {}

@@ -65,6 +65,11 @@ class Attack:
     """Whether a trusted peer may do more of it."""
 
     @property
+    def borne(self) -> int:
+        """Units that pass whatever else there is to do: oddities count double on a busy worker."""
+        return self.budget // 2 if self.cause == "glitches" else self.budget
+
+    @property
     def enough(self) -> int:
         """Units that end the connection, also if the budget refills for a while."""
         return self.budget + self.budget // 4 + 5
