@@ -36,9 +36,17 @@ SECONDS = 10.0
 
 
 def clients(speech: Speech) -> Json:
-    """What they speak."""
-    shared = {"streams_per_connection": STREAMS_PER_CONNECTION} if speech.front == "h2" else {}
-    return {**speech.load(), **shared}
+    """What they speak.
+
+    Under TLS they resume their sessions: a full handshake costs a client more than us, and the
+    load's core would be the limit.
+    """
+    found = speech.load()
+    if speech.front == "h2":
+        found["streams_per_connection"] = STREAMS_PER_CONNECTION
+    if speech.front_tls:
+        found["tls"]["resume"] = True
+    return found
 
 
 def load(address: str, phases: list[Json], seed: int, speech: Speech) -> Json:

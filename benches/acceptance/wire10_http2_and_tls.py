@@ -42,7 +42,7 @@ KILLED = ("h2-h2", "h2+tls-h2+tls", "h1+tls-h1+tls")
 """Clients and engines while engines are killed: HTTP/2 in cleartext, then TLS on both sides."""
 
 OVERLOAD_S = 6.0
-SHED_ROUNDS, HELD_ROUNDS = 5, 5
+SHED_ROUNDS, HELD_ROUNDS = 3, 5
 HELD_S = 4.0
 
 UPGRADES = 10
@@ -51,7 +51,7 @@ TWO_WORKERS_MAX = 1.1
 
 BALANCE_MAX = 1.3
 """Work of the busier of two workers over that of the other, at most."""
-BALANCE_RUNS = 3
+BALANCE_RUNS = 2
 
 
 def tls_loads(speech: Speech) -> dict[str, Json]:
