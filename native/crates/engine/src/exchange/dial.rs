@@ -80,7 +80,6 @@ impl Engine {
         let Some(upstream) = self.conns.get_mut(id).and_then(Conn::upstream_mut) else {
             return;
         };
-        let first = upstream.exchange;
         upstream.state = UpstreamState::Busy;
         if let Some(cells) = &upstream.cells {
             crate::secure::count_dial(cells, result);
@@ -91,9 +90,12 @@ impl Engine {
         }
         let h2 = result.is_ok_and(|connected| speaks_h2(upstream, connected));
         let mut waiting = std::mem::take(&mut upstream.waiting);
-        if h2 {
-            upstream.exchange = None;
-        }
+        let first = match upstream.exchange {
+            // Who dialled has left: the next one has it, or nobody would ever end it.
+            None if !h2 && !waiting.is_empty() => Some(waiting.remove(0)),
+            first => first,
+        };
+        upstream.exchange = first.filter(|_| !h2);
         match result {
             Ok(_) => self.agreed(id, h2),
             Err(_) => self.undial(id),

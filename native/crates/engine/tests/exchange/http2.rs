@@ -357,46 +357,68 @@ fn the_handshake_with_an_upstream_says_which_version_is_spoken() {
     }
 }
 
-#[test]
-fn those_who_wait_for_a_connection_of_http2_find_out_that_there_is_none() {
-    let mut t = Bench::new(|plan| {
-        tls(plan);
-        let mut one = plan["pools"][0]["endpoints"].take();
-        plan["pools"][0]["endpoints"] = json!([one[0].take()]);
-    });
+fn agreed(alpn: Alpn) -> Connected {
+    Connected {
+        alpn,
+        tls: Some((TlsVersion::V13, false)),
+        peer: None,
+    }
+}
+
+/// Clients that wait for one dial to an endpoint that is known to speak HTTP/2, and the dial.
+fn waiting(t: &mut Bench) -> (Vec<ConnId>, ConnId) {
     let clients: Vec<_> = (0..3).map(|_| t.client()).collect();
     t.send(clients[0], crate::bench::stream());
     let (conn, _) = t.dial().expect("a dial");
-    let tls = Some((TlsVersion::V13, false));
-    t.connected(
-        conn,
-        Connected {
-            alpn: Alpn::H2,
-            tls,
-            peer: None,
-        },
-    );
+    t.connected(conn, agreed(Alpn::H2));
     t.close(conn, Closed::Eof);
-    // It is known now: the others share a dial. But the endpoint has changed its mind.
-    for client in &clients[..3] {
+    for client in &clients {
         t.send(*client, crate::bench::stream());
     }
     let (conn, _) = t.dial().expect("a dial");
     assert!(t.dial().is_none(), "all wait for the same connection");
-    let connected = |alpn| Connected {
-        alpn,
-        tls,
-        peer: None,
-    };
-    t.connected(conn, connected(Alpn::Http11));
+    (clients, conn)
+}
+
+fn one_endpoint(plan: &mut Value) {
+    tls(plan);
+    let mut one = plan["pools"][0]["endpoints"].take();
+    plan["pools"][0]["endpoints"] = json!([one[0].take()]);
+}
+
+#[test]
+fn those_who_wait_for_a_connection_of_http2_find_out_that_there_is_none() {
+    let mut t = Bench::new(one_endpoint);
+    let (_, conn) = waiting(&mut t);
+    // The endpoint has changed its mind.
+    t.connected(conn, agreed(Alpn::Http11));
     assert!(t.bytes(conn).starts_with(b"POST "));
     let mut others = 0;
     while let Some((conn, _)) = t.dial() {
-        t.connected(conn, connected(Alpn::Http11));
+        t.connected(conn, agreed(Alpn::Http11));
         assert!(t.bytes(conn).starts_with(b"POST "));
         others += 1;
     }
     assert_eq!(others, 2);
+}
+
+#[test]
+fn a_dialler_that_left_leaves_its_connection_to_the_next_who_waits() {
+    let mut t = Bench::new(one_endpoint);
+    let (clients, conn) = waiting(&mut t);
+    t.close(clients[0], Closed::Eof);
+    t.connected(conn, agreed(Alpn::Http11));
+    assert!(t.bytes(conn).starts_with(b"POST "));
+    let (other, _) = t.dial().expect("a dial of the third");
+    t.connected(other, agreed(Alpn::Http11));
+    assert!(t.bytes(other).starts_with(b"POST "));
+    assert!(t.dial().is_none());
+    for client in &clients[1..] {
+        t.close(*client, Closed::Eof);
+    }
+    for conn in [conn, other] {
+        assert!(t.ended(conn).is_some(), "nobody would ever end it");
+    }
 }
 
 #[test]
