@@ -134,6 +134,7 @@ def overload(  # noqa: PLR0913 - what is offered, to whom, and how
         GOODPUT,
         note=f"{over.part['offered_per_s']:.0f} a second offered, {good:.0f} good",
     )
+    late_ms = over.us("lag", "p99") / 1000
     bar.add(
         f"{label}: 429 within, P99",
         over.us("shed_latency", "p99") / 1000,
@@ -141,7 +142,7 @@ def overload(  # noqa: PLR0913 - what is offered, to whom, and how
         SHED_MS,
         unit="ms",
         # Time counts from the intended send, so the load's own lateness is in it.
-        note=f"{over.count('shed')} of them, sent {over.us('lag', 'p99') / 1000:.1f} ms late at P99",
+        note=f"{over.count('shed')} of them, sent {late_ms:.1f} ms late at P99",
     )
     failed = sum(part.count("failed") for part in parts.values())
     bar.add(f"{label}: other errors in all phases", failed, "==", 0)
