@@ -15,8 +15,13 @@ use wire::h1::encode;
 use wire::hop::{self, ConnectionNames};
 use wire::{Body, Fields, Name, ResponseHead, Version};
 
-/// Prefix of our own headers, which no client may set.
-const OURS: &[u8] = b"x-fastproxy-";
+/// How names of fields begin by which gateways tell who a client is: ours, and those of others,
+/// `x-forwarded-client-cert` among them. Only a gateway that we trust may say them.
+const IDENTITY: [&[u8]; 2] = [b"x-fastproxy-", b"x-forwarded-"];
+
+fn is_identity(name: &[u8]) -> bool {
+    IDENTITY.iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// The request as the upstream sees it.
 pub(crate) fn request(
@@ -58,9 +63,11 @@ pub(crate) fn request(
             | Name::XForwardedProto
             | Name::XForwardedHost => false,
             Name::AcceptEncoding => !stream,
-            Name::XForwardedPort | Name::XRealIp | Name::Forwarded => exchange.trusted,
+            Name::XForwardedPort | Name::XForwardedPrefix | Name::XRealIp | Name::Forwarded => {
+                exchange.trusted
+            }
             Name::GrpcTimeout => exchange.time_limit_ns == 0,
-            Name::Other => exchange.trusted || !field.name.starts_with(OURS),
+            Name::Other => exchange.trusted || !is_identity(field.name),
             known => !hop::is_hop_by_hop(known),
         };
         if passes && !listed.lists(&field) && !pool.request_headers.drops(field.known, field.name) {

@@ -56,12 +56,19 @@ fn hop_by_hop_fields_stay_on_their_hop() {
 fn identity_is_believed_of_trusted_peers_only() {
     let fields = "x-forwarded-for: 1.1.1.1\r\nx-forwarded-proto: https\r\nx-forwarded-host: a\r\n\
                   forwarded: for=1.1.1.1\r\nx-real-ip: 1.1.1.1\r\nx-request-id: mine\r\n\
-                  x-fastproxy-tenant: root\r\nvia: 1.1 before\r\n";
+                  x-fastproxy-tenant: root\r\nx-forwarded-prefix: /a\r\n\
+                  x-forwarded-client-cert: Subject=root\r\nvia: 1.1 before\r\n";
     let (sent, got) = through(|_| {}, &get("/x", fields), &ok(""));
     assert_eq!(field(&sent, "x-forwarded-for"), Some("10.0.0.1"));
     assert_eq!(field(&sent, "x-forwarded-proto"), Some("http"));
     assert_eq!(field(&sent, "x-forwarded-host"), Some("front"));
-    for name in ["forwarded", "x-real-ip", "x-fastproxy-tenant"] {
+    for name in [
+        "forwarded",
+        "x-real-ip",
+        "x-fastproxy-tenant",
+        "x-forwarded-prefix",
+        "x-forwarded-client-cert",
+    ] {
         assert_eq!(field(&sent, name), None, "{name}");
     }
     let id = field(&sent, "x-request-id").expect("an id");
@@ -74,6 +81,10 @@ fn identity_is_believed_of_trusted_peers_only() {
     assert_eq!(field(&sent, "x-forwarded-proto"), Some("https"));
     assert_eq!(field(&sent, "via"), Some("1.1 before, 1.1 gate"));
     assert_eq!(field(&sent, "forwarded"), Some("for=1.1.1.1"));
+    assert_eq!(
+        field(&sent, "x-forwarded-client-cert"),
+        Some("Subject=root")
+    );
     assert_eq!(field(&got, "x-request-id"), Some("mine"));
 }
 
