@@ -169,6 +169,34 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
             )
             for word, shown in [("off", '"off"'), ("sometimes", '"sometimes"'), ("true", "true")]
         ),
+        *(
+            (
+                f"pools: {{a: {{endpoints: [{{url: 'https://h', {key}: {value}}}]}}}}\n",
+                f"f.yaml:1: pools.a.endpoints[0].{key}: {shown}: {reason}",
+            )
+            for key, value, shown, reason in [
+                ("concurrency", "off", '"off"', "cannot be off; leave it out for the pool's"),
+                ("concurrency", "false", "false", "cannot be off; leave it out for the pool's"),
+                ("concurrency", "0", "0", "out of range; allowed: 1 to 1000000"),
+                (
+                    "tls",
+                    "off",
+                    '"off"',
+                    "cannot be off; leave it out for the pool's, or write http:// for cleartext",
+                ),
+            ]
+        ),
+        (
+            "pools: {a: {endpoints: 'https://h', tls: off}}\n",
+            (
+                'f.yaml:1: pools.a.tls: "off": cannot be off; leave it out for the usual ones, or '
+                "write http:// for cleartext"
+            ),
+        ),
+        (
+            GOOD + "listen:\n  address: h:1\n  tls:\n",
+            "f.yaml:4: listen.tls: nothing stands here; write certificates, or off for cleartext",
+        ),
         (
             "pools: {a: {endpoints: [{url: 'h2c://h', http2: never}]}}\n",
             (
@@ -218,6 +246,28 @@ def mistakes(text: str, file: str = "f.yaml", **environment: str) -> list[str]:
 def test_one(text: str, said: str) -> None:
     """One mistake, one line."""
     assert mistakes(text) == [said]
+
+
+def test_what_is_left_out_in_so_many_words() -> None:
+    """`off` where nothing else can be meant, and `null` as a dump writes it, are no mistakes."""
+    for word in ("off", "null", "~"):
+        text = f"listen: {{address: 'h:1', tls: {word}}}\n" + GOOD
+        assert load_text(text, environment={}).config.listen[0].tls is None
+    endpoint = "{url: 'http://10.0.0.1:80', concurrency: '${C}'}"
+    text = f"pools: {{a: {{endpoints: [{endpoint}]}}}}\n"
+    assert mistakes(text, C="off") == [
+        (
+            'f.yaml:1: pools.a.endpoints[0].concurrency: "${C}": cannot be off; leave it out for '
+            "the pool's"
+        )
+    ]
+
+
+def test_a_reference_is_replaced_once() -> None:
+    """What the environment says is a value, not another reference."""
+    text = GOOD + "routes: [{pool: a, match: {path: '${A}'}}]\n"
+    loaded = load_text(text, environment={"A": "/$$b"})
+    assert loaded.config.routes[0].match.path == "/$$b"
 
 
 def places(kind: inspect.Type, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

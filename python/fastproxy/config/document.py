@@ -15,7 +15,7 @@ import yaml
 
 from fastproxy.errors import ConfigError, Mistake
 
-__all__ = ["Key", "Node", "Scalar", "parse", "path_text", "tree_of"]
+__all__ = ["Blank", "Key", "Node", "Scalar", "parse", "path_text", "tree_of"]
 
 type_names = {bool: "a boolean", int: "a number", float: "a number", str: "a string"}
 
@@ -74,6 +74,11 @@ class Node:
                 break
             node = found
         return node
+
+
+@dataclass(slots=True)
+class Blank(Node):
+    """A key behind which nothing stands, not even `null`."""
 
 
 def path_text(path: tuple[Key, ...]) -> str:
@@ -175,7 +180,8 @@ class _Walk:
         if isinstance(source, yaml.SequenceNode):
             values = [self.node(item, (*path, n)) for n, item in enumerate(source.value)]
             return Node(values, line)
-        return Node(self.scalar(source, path), line)
+        kind = Blank if source.value == "" and source.tag.endswith(":null") else Node
+        return kind(self.scalar(source, path), line)
 
     def scalar(self, source: yaml.Node, path: tuple[Key, ...]) -> Scalar:
         text = str(source.value)

@@ -57,9 +57,10 @@ def doc(
     le: int | None = None,
     one: bool = False,
     aka: str | None = None,
+    **instead: str,
 ) -> Any:  # noqa: ANN401 - what `Annotated` takes
-    """Metadata of a field."""
-    extra = {"one": one, "aka": aka}
+    """Metadata of a field; `off=` and `blank=` say what to write where these would mislead."""
+    extra = {"one": one, "aka": aka, **instead}
     return msgspec.Meta(ge=ge, le=le, description=text, extra=extra)
 
 
@@ -148,7 +149,10 @@ class Listener(Model, frozen=True):
         Literal["gone", "allow"],
         doc("What a client's FIN after a complete request means: it left, or it still listens."),
     ] = "gone"
-    tls: Annotated[ServerTls | None, doc("TLS; cleartext when left out.")] = None
+    tls: Annotated[
+        ServerTls | None,
+        doc("TLS; cleartext when left out.", blank="write certificates, or off for cleartext"),
+    ] = None
     cors: Annotated[Cors | None, doc("Cross-origin rules.")] = None
     connections_max: Annotated[int, doc("Connections at a time.", ge=1, le=10_000_000)] = 65_536
     connections_per_source_max: Annotated[
@@ -186,9 +190,15 @@ class Endpoint(Model, frozen=True):
     weight: Annotated[int, doc("Relative share.", ge=1, le=1_000_000)] = 1
     concurrency: Annotated[
         Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None,
-        doc("Requests at a time; else the pool's."),
+        doc("Requests at a time; else the pool's.", off="leave it out for the pool's"),
     ] = None
-    tls: Annotated[UpstreamTls | None, doc("TLS settings; else the pool's.")] = None
+    tls: Annotated[
+        UpstreamTls | None,
+        doc(
+            "TLS settings; else the pool's.",
+            off="leave it out for the pool's, or write http:// for cleartext",
+        ),
+    ] = None
 
 
 class Channel(Model, frozen=True):
@@ -287,7 +297,13 @@ class Pool(Model, frozen=True):
     eject: Annotated[Eject, doc("Passive ejection.")] = Eject()
     headers: Annotated[Headers, doc("Headers set and removed.")] = Headers()
     credentials: Annotated[Credentials | None, doc("Credentials for the endpoints.")] = None
-    tls: Annotated[UpstreamTls | None, doc("TLS settings of https endpoints.")] = None
+    tls: Annotated[
+        UpstreamTls | None,
+        doc(
+            "TLS settings of https endpoints.",
+            off="leave it out for the usual ones, or write http:// for cleartext",
+        ),
+    ] = None
     host: Annotated[
         str, doc("What the endpoints see as Host: `endpoint`, `client`, or this name.")
     ] = "endpoint"

@@ -14,7 +14,7 @@ from typing import cast
 
 from msgspec import inspect
 
-from fastproxy.config.document import Key, Node, path_text
+from fastproxy.config.document import Blank, Key, Node, path_text
 from fastproxy.config.files import FilePath
 from fastproxy.config.model import Config, Model
 from fastproxy.config.secret import MASK, Concealed, Secret, expand, read_secret_file
@@ -22,8 +22,6 @@ from fastproxy.config.units import Duration, Ratio, Size
 from fastproxy.errors import Mistake
 
 __all__ = ["Reader", "read"]
-
-OFF = (None, "off", False)
 
 
 @dataclass(slots=True)
@@ -57,10 +55,12 @@ class Reader:
 
     def read(self, node: Node, kind: inspect.Type, path: tuple[Key, ...]) -> object:
         """The value of `node` as `kind`; a neutral value if it is none."""
-        if isinstance(kind, inspect.Metadata):
-            return self.read(node, kind.type, path)
         node = self.expanded(node, path, kind)
         match kind:
+            case inspect.Metadata():
+                if self.misleads(node, kind, path):
+                    return neutral(kind)
+                return self.read(node, kind.type, path)
             case inspect.UnionType():
                 return self.union(node, kind, path)
             case inspect.StructType():
@@ -75,8 +75,10 @@ class Reader:
                 return self.plain(node, kind, path)
 
     def expanded(self, node: Node, path: tuple[Key, ...], kind: inspect.Type) -> Node:
-        """The node with `${NAME}` replaced."""
-        if self.environment is None or not isinstance(node.value, str) or "$" not in node.value:
+        """The node with `${NAME}` replaced, once."""
+        if self.environment is None or isinstance(node, _Expanded):
+            return node
+        if not isinstance(node.value, str) or "$" not in node.value:
             return node
         try:
             text = expand(node.value, self.environment)
@@ -84,6 +86,14 @@ class Reader:
             self.refuse(path, node, str(error))
             return _Bad(neutral(kind), node.line, node.key_line)
         return _Expanded(text, node.line, node.key_line, node.value)
+
+    def misleads(self, node: Node, kind: inspect.Metadata, path: tuple[Key, ...]) -> bool:
+        """Refuse `off` and an empty value where leaving the key out means something else."""
+        if said := _is_off(node.value) and _extra(kind, "off"):
+            self.refuse(path, node, f"cannot be off; {said}")
+        elif said := isinstance(node, Blank) and _extra(kind, "blank"):
+            self.refuse(path, node, f"nothing stands here; {said}")
+        return bool(said)
 
     def union(self, node: Node, kind: inspect.UnionType, path: tuple[Key, ...]) -> object:
         """An optional value, or a word besides something else."""
@@ -97,7 +107,7 @@ class Reader:
         if not others:
             # Among words `off` would be taken for one of them, not for leaving the key out.
             return self.plain(node, inner[0], path)
-        if optional and not isinstance(inner[0], inspect.StrType) and node.value in OFF:
+        if optional and not isinstance(inner[0], inspect.StrType) and _is_off(node.value):
             return None
         words = [w for t in inner if isinstance(t, inspect.LiteralType) for w in t.values]
         if node.value in words:
@@ -275,6 +285,10 @@ class _Expanded(Node):
 
     def shown(self) -> str | None:
         return Node(self.raw).shown()
+
+
+def _is_off(value: object) -> bool:
+    return value is False or value == "off"
 
 
 def _raw(node: Node) -> str | None:

@@ -60,11 +60,7 @@ class _Writer:
     def schema(self, kind: inspect.Type) -> Json:
         match kind:
             case inspect.Metadata():
-                found = self.schema(kind.type)
-                extra = kind.extra or {}
-                if extra.get("one") and isinstance(found.get("items"), dict):
-                    found = {"anyOf": [found, found["items"]]}
-                return found | (kind.extra_json_schema or {})
+                return self.described(kind)
             case inspect.UnionType():
                 inner = [t for t in kind.types if not isinstance(t, inspect.NoneType)]
                 parts = [self.schema(t) for t in inner]
@@ -93,6 +89,16 @@ class _Writer:
                 return {"anyOf": [{"type": "integer", **bounds}, _REFERENCE]}
             case _:
                 return {"type": "string"}
+
+    def described(self, kind: inspect.Metadata) -> Json:
+        found = self.schema(kind.type)
+        extra = kind.extra or {}
+        if extra.get("one") and isinstance(found.get("items"), dict):
+            found = {"anyOf": [found, found["items"]]}
+        if extra.get("off"):
+            parts = cast("list[Json]", found["anyOf"])
+            found = {"anyOf": [*parts[:-1], {"enum": [None]}]}
+        return found | (kind.extra_json_schema or {})
 
     def struct(self, kind: inspect.StructType) -> Json:
         cls = cast("type[Model]", kind.cls)
