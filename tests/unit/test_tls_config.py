@@ -1,6 +1,7 @@
 """TLS in the configuration: the plan, the files behind it, and what is wrong with them."""
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from fastproxy._native import Core, PlanError
 from fastproxy.config import load_text
 from fastproxy.config.load import load
 from fastproxy.config.tls import files_of
-from fastproxy.config.watch import replacements
+from fastproxy.config.watch import Stamp, replacements, stamp
 from fastproxy.errors import ConfigError
 from harness.pki import Authority
 
@@ -169,7 +170,8 @@ def test_ticket_keys_pass_on(folder: Path) -> None:
 async def test_a_pair_is_told_of_once_it_rests(folder: Path) -> None:
     """The certificate comes first, its key a moment later: one reload, of both."""
     files = [folder / "api.crt", folder / "api.key"]
-    told = replacements(lambda: files, interval_s=0.2)
+    stamps = {path: stamp(path) for path in files}
+    told = replacements(lambda: stamps, interval_s=0.2)
     first = asyncio.ensure_future(anext(told))
     await asyncio.sleep(0.3)
     files[0].write_bytes((folder / "other.crt").read_bytes())
@@ -179,6 +181,21 @@ async def test_a_pair_is_told_of_once_it_rests(folder: Path) -> None:
     assert await asyncio.wait_for(first, 5) in files
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(told), 1)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("added", [False, True])
+async def test_what_changes_before_the_first_look_is_told_of(folder: Path, *, added: bool) -> None:
+    """After the files were read: at the start, and with a reload that adds them."""
+    (folder / "f.yaml").write_text(TEXT)
+    stamps = load(folder / "f.yaml").stamps
+    assert folder / "api.key" in stamps
+    (folder / "issuer.pem").write_bytes((folder / "api.crt").read_bytes())
+    earlier: Iterator[Mapping[Path, Stamp | None]] = iter([{}] if added else [])
+    told = replacements(lambda: next(earlier, stamps), interval_s=0.1)
+    assert await asyncio.wait_for(anext(told), 5) == folder / "issuer.pem"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(told), 0.5)
 
 
 def test_relative_files_start_at_the_file(folder: Path) -> None:

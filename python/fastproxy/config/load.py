@@ -10,9 +10,9 @@ from fastproxy.config.compile import Answers, compile_plan
 from fastproxy.config.document import Node, parse, path_text, tree_of
 from fastproxy.config.model import Admin, Config, Endpoint, Listener, Pool
 from fastproxy.config.read import Reader, read
-from fastproxy.config.tls import examine
+from fastproxy.config.tls import examine, stamps_of
 from fastproxy.config.verify import Finding, verify
-from fastproxy.config.watch import digest_of
+from fastproxy.config.watch import Stamp, digest_of
 from fastproxy.errors import ConfigError, Mistake
 
 __all__ = ["Loaded", "Source", "load", "load_text", "of_upstreams", "validate"]
@@ -29,6 +29,7 @@ class Loaded:
         warnings: what is useless in it, as `Mistake`s.
         file: where it is from, or None.
         digest: of the file's content, as `config.watch` makes it; empty without a file.
+        stamps: what the files of TLS looked like, before anything of them is served.
     """
 
     config: Config
@@ -36,6 +37,7 @@ class Loaded:
     file: Path | None = None
     digest: bytes = b""
     root: Node = field(default_factory=lambda: Node(None), repr=False)
+    stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False)
 
     def plan(self, look_up: Resolve = system_resolve, answers: Answers | None = None) -> bytes:
         """The native plan.
@@ -71,7 +73,8 @@ def load(
     """
     environment = os.environ if environment is None else environment
     if isinstance(source, Config):
-        return Loaded(validate(source))
+        config = validate(source)
+        return Loaded(config, stamps=stamps_of(config))
     if isinstance(source, Mapping):
         return _loaded(tree_of(source), Reader(environment, Path.cwd()), [])
     if isinstance(source, str) and (source.startswith("unix:") or "://" in source):
@@ -142,7 +145,7 @@ def _loaded(root: Node, reader: Reader, syntax: list[Mistake], file: Path | None
         ordered = sorted(mistakes, key=lambda mistake: mistake.line or 0)
         raise ConfigError(ordered)
     warnings = tuple(_mistake(finding, root, reader.file) for finding in found.warnings)
-    return Loaded(config, warnings, file, root=root)
+    return Loaded(config, warnings, file, root=root, stamps=stamps_of(config))
 
 
 def _mistake(finding: Finding, root: Node, file: str | None) -> Mistake:

@@ -10,8 +10,9 @@ from pathlib import Path
 from fastproxy.config.document import Key
 from fastproxy.config.model import Config, Endpoint, Pool, UpstreamTls
 from fastproxy.config.verify import Findings
+from fastproxy.config.watch import Stamp, stamp
 
-__all__ = ["examine", "files_of", "upstream_tls"]
+__all__ = ["examine", "files_of", "stamps_of", "upstream_tls"]
 
 Where = tuple[Key, ...]
 
@@ -39,6 +40,11 @@ def files_of(config: Config) -> list[Path]:
     names = [name for _, *pair in _pairs(config) for name in pair if name]
     names += [bundle for _, bundle in _bundles(config)]
     return [Path(name) for name in dict.fromkeys(names)]
+
+
+def stamps_of(config: Config) -> dict[Path, Stamp | None]:
+    """What those files look like now; taken before they are read to be served."""
+    return {path: stamp(path) for path in files_of(config)}
 
 
 def _add(found: Findings, path: Where, remarks: Iterable[tuple[str, str, bool]]) -> None:

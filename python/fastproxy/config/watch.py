@@ -8,7 +8,7 @@ Content decides: a file that was only touched is no change.
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,8 @@ def stamp(path: Path, before: Stamp | None = None) -> Stamp | None:
     """Look at `path`, reading it only if it may have changed since `before`.
 
     Returns:
-        None while the file cannot be read, as happens in the middle of a replacement.
+        None while the file cannot be read, as happens in the middle of a replacement, and for a
+        name that no file can have.
     """
     try:
         with path.open("rb") as stream:
@@ -48,7 +49,7 @@ def stamp(path: Path, before: Stamp | None = None) -> Stamp | None:
             if before is not None and before.identity == identity:
                 return before
             digest = digest_of(stream.read(_FILE_BYTES_MAX))
-    except OSError:
+    except (OSError, ValueError):
         return None
     return Stamp(identity, digest)
 
@@ -68,27 +69,30 @@ async def changes(path: Path, *, interval_s: float = 1.0) -> AsyncIterator[Stamp
 
 
 async def replacements(
-    files: Callable[[], Iterable[Path]], *, interval_s: float = 1.0
+    files: Callable[[], Mapping[Path, Stamp | None]], *, interval_s: float = 1.0
 ) -> AsyncIterator[Path]:
     """Yield one of `files` each time that some of them have changed and all have come to rest.
 
     A certificate and its key are two files, and one of them is always replaced first.
+
+    Args:
+        files: which there are now, and what each looked like before it was last read: what changes
+            while a configuration is taken in is seen, too.
+        interval_s: from one look to the next.
     """
-    last = {path: stamp(path) for path in files()}
+    last = dict(files())
     restless: Path | None = None
     while True:
         await asyncio.sleep(interval_s)
         changed: Path | None = None
-        current = dict.fromkeys(files())
-        for path in current:
-            now = stamp(path, last.get(path))
+        last = {path: last.get(path) or seen for path, seen in files().items()}
+        for path, before in last.items():
+            now = stamp(path, before)
             if now is None:
                 continue
-            before = last.get(path)
-            if before is not None and before.digest != now.digest:
+            if before is None or before.digest != now.digest:
                 changed = path
             last[path] = now
-        last = {path: seen for path, seen in last.items() if path in current}
         if changed is None and restless is not None:
             yield restless
         restless = changed

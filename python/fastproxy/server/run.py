@@ -17,7 +17,6 @@ from pathlib import Path
 
 from fastproxy import _native
 from fastproxy.config.load import Loaded, Source, load
-from fastproxy.config.tls import files_of
 from fastproxy.config.watch import changes, replacements
 from fastproxy.errors import Error, StartError
 from fastproxy.server import rendezvous
@@ -265,5 +264,5 @@ class _Process:
             await self.reload(f"{loaded.file} changed")
 
     async def watch_tls(self) -> None:
-        async for path in replacements(lambda: files_of(self.proxy.config)):
+        async for path in replacements(lambda: self.proxy.loaded.stamps):
             await self.reload(f"{path} changed")
