@@ -102,9 +102,9 @@ fn problem(out: &mut Vec<u8>, failure: &Failure, request_id: &str, retry_after_m
 
 fn message(out: &mut Vec<u8>, failure: &Failure) {
     escape(out, failure.kind.message());
-    if !failure.why.is_empty() {
+    if !failure.told().is_empty() {
         out.extend_from_slice(b" (");
-        escape(out, failure.why);
+        escape(out, failure.told());
         out.push(b')');
     }
 }

@@ -312,7 +312,9 @@ mod tests {
             let failure = Failure::new(kind, "100 % of it");
             let [(_, status), (_, message)] = fields(&failure);
             assert!((1..=16).contains(&status.parse::<u8>().expect("a number")));
-            assert!(message.is_ascii() && message.contains("100 %25 of it"));
+            assert!(message.is_ascii(), "{message}");
+            let told = !failure.told().is_empty();
+            assert_eq!(message.contains("100 %25 of it"), told, "{message}");
         }
     }
 }

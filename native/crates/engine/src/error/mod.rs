@@ -42,7 +42,8 @@ pub struct Failure {
     pub origin: Origin,
     /// What failed.
     pub kind: FailureKind,
-    /// Detail for the message: a clause without a full stop; empty = none.
+    /// Detail for the log, and for the message unless it is the operator's affair: a clause without
+    /// a full stop; empty = none.
     pub why: &'static str,
 }
 
@@ -53,6 +54,16 @@ impl Failure {
             origin: kind.origin(),
             kind,
             why,
+        }
+    }
+}
+
+impl Failure {
+    /// The detail as far as clients are told: how the gateway is to be set is said to its log.
+    pub fn told(&self) -> &'static str {
+        match self.kind {
+            FailureKind::UpstreamTls => "",
+            _ => self.why,
         }
     }
 }
@@ -96,13 +107,13 @@ impl From<crate::shared::RefusalReason> for Failure {
     }
 }
 
+/// What clients are told.
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.kind.message())?;
-        if self.why.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " ({})", self.why)
+        match self.told() {
+            "" => Ok(()),
+            told => write!(f, " ({told})"),
         }
     }
 }
@@ -195,5 +206,7 @@ mod tests {
                 .ends_with("unchanged. (two Host fields)")
         );
         assert_eq!(Failure::from(FailureKind::Draining).why, "");
+        let private = Failure::new(FailureKind::UpstreamTls, "set tls.ca");
+        assert!(private.to_string().ends_with("Tell the operator."));
     }
 }

@@ -121,6 +121,10 @@ fn a_failed_handshake_with_an_endpoint_is_tried_elsewhere_and_said() {
     let answer = t.got(client);
     assert_eq!(status(&answer), 502);
     assert!(answer.contains("upstream_tls"), "{answer}");
+    assert!(
+        !answer.contains("tls.ca"),
+        "the operator's affair: {answer}"
+    );
     let record = t.record();
     assert_eq!((record.flag, record.detail), ("UT", "set tls.ca"));
     assert!((count(&t, Metric::UpstreamTlsHandshakes, "failed") - 2.0).abs() < 1e-9);
