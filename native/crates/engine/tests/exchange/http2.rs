@@ -295,37 +295,37 @@ fn a_malformed_request_is_reset_and_recorded() {
 
 #[test]
 fn exchanges_share_a_connection_to_an_upstream_that_speaks_http2() {
-    let mut t = Bench::new(h2c);
-    let client = t.client();
-    t.send(client, crate::bench::stream());
-    let other = t.client();
-    let (conn, port) = t.dial().expect("a dial");
-    t.mail_connected(conn);
-    let _ = (other, port);
-    let said = {
-        let mut upstream = Peer::upstream_of(&mut t, conn);
-        let said = upstream.hear(&mut t);
-        let (id, line, fields) = head_of(&said);
-        assert_eq!(line, "POST /v1/chat/completions");
-        assert!(
-            fields.contains("via: 1.1 gate\n") && !fields.contains("\nhost: "),
-            "{fields}"
-        );
+    let mut t = Bench::new(|plan| {
+        h2c(plan);
+        let endpoints = plan["pools"][0]["endpoints"].as_array_mut();
+        endpoints.expect("endpoints").truncate(1);
+    });
+    let clients = [t.client(), t.client()];
+    t.send(clients[0], crate::bench::stream());
+    let mut upstream = Peer::upstream(&mut t);
+    t.send(clients[1], crate::bench::stream());
+    assert_eq!(t.dial(), None, "one connection is enough");
+    let said = upstream.hear(&mut t);
+    let (first, line, fields) = head_of(&said);
+    assert_eq!(line, "POST /v1/chat/completions");
+    assert!(
+        fields.contains("via: 1.1 gate\n") && !fields.contains("\nhost: "),
+        "{fields}"
+    );
+    for (id, client) in [first, first + 2].into_iter().zip(clients) {
         assert!(ended(&said, id));
         upstream.answer(id, 200, &[("content-type", "text/event-stream")], false);
         upstream.data(id, b"data: one\n\n", false);
         upstream.data(id, b"data: [DONE]\n\n", true);
         upstream.flush(&mut t);
-        said
-    };
-    assert!(!said.is_empty());
-    let answer = t.got(client);
-    assert_eq!(status(&answer), 200);
-    assert!(answer.ends_with("0\r\n\r\n"), "{answer}");
+        let answer = t.got(client);
+        assert_eq!(status(&answer), 200);
+        assert!(answer.ends_with("0\r\n\r\n"), "{answer}");
+    }
     // The next request finds the connection.
-    t.send(client, crate::bench::stream());
-    assert!(t.dial().is_none() || t.ended(conn).is_none());
-    let _ = t.record();
+    t.send(clients[0], crate::bench::stream());
+    assert_eq!((t.dial(), t.ended(upstream.conn)), (None, None));
+    assert_eq!(head_of(&upstream.hear(&mut t)).0, first + 4);
 }
 
 /// Endpoints behind TLS, which offer both versions.
