@@ -388,6 +388,9 @@ impl Engine {
             return;
         };
         self.timers.cancel(&mut conn.timer);
+        if conn.gathers {
+            self.gather.leave(id);
+        }
         let how = match how {
             How::Flush(_) => How::Flush(conn.out.take()),
             other => other,

@@ -48,6 +48,11 @@ impl Gather {
         (!self.held.is_empty()).then_some(self.until_ns)
     }
 
+    /// A connection ended: nothing waits on it.
+    pub(crate) fn leave(&mut self, id: ConnId) {
+        self.held.retain(|held| *held != id);
+    }
+
     /// A piece came. `true`: it is to wait.
     fn takes(&mut self, now_ns: u64, gather_ns: u64) -> bool {
         if !self.held.is_empty() || now_ns < self.until_ns {
