@@ -357,8 +357,13 @@ impl Engine {
         } else {
             let idle_ns = plan.idle_ms * MS;
             let served = h2.wire.accepted() > 0;
-            let silent_ns = h2.idle_since_ns.max(conn.progress_ns);
-            silent_ns
+            // It is not idle while it takes the last answer, however slowly.
+            let taking_ns = if conn.out.is_empty() {
+                0
+            } else {
+                conn.progress_ns
+            };
+            h2.idle_since_ns().max(taking_ns)
                 + if served {
                     idle_ns.max(limits::H2_IDLE_NS)
                 } else {

@@ -24,8 +24,8 @@ pub(crate) struct H2 {
     pub(crate) retire_streams: u64,
     /// Bytes of heads that it has of what the worker lends.
     pub(crate) lent: u64,
-    /// When its last stream ended.
-    pub(crate) idle_since_ns: u64,
+    /// When it began.
+    began_ns: u64,
     /// We asked the peer to open no more streams, then; what was under way is still taken.
     pub(crate) winding_ns: Option<u64>,
 }
@@ -41,9 +41,15 @@ impl H2 {
             retire_ns: u64::MAX,
             retire_streams: u64::MAX,
             lent: 0,
-            idle_since_ns: now_ns,
+            began_ns: now_ns,
             winding_ns: None,
         }
+    }
+
+    /// Since when there is nothing to do, if there is nothing: its last stream ended, or it began.
+    /// What else the peer says, PINGs for one, is no use of it.
+    pub(crate) fn idle_since_ns(&self) -> u64 {
+        self.began_ns.max(self.wire.ended_ns())
     }
 }
 
@@ -115,15 +121,10 @@ impl Engine {
         self.mark(id);
         let mut over = false;
         let mut stands = false;
-        let now_ns = self.now.mono_ns;
         if let Some(conn) = self.conns.get_mut(id) {
             stands = conn.paused || conn.out.len() > crate::limits::H2_UNSENT_BYTES_MAX;
             let Some((h2, out)) = conn.h2() else { return };
-            if h2.wire.streams() == 0 {
-                over = h2.wire.going() && h2.winding_ns.is_none();
-            } else {
-                h2.idle_since_ns = now_ns;
-            }
+            over = h2.wire.streams() == 0 && h2.wire.going() && h2.winding_ns.is_none();
             let lent = h2.wire.heads_lent();
             self.heads_lent = self.heads_lent + lent - std::mem::replace(&mut h2.lent, lent);
             out.settle(&mut self.spares);

@@ -312,7 +312,7 @@ impl Engine {
         let due_ns = if h2.wire.streams() > 0 {
             Self::h2_probe_due_ns(h2)
         } else {
-            h2.idle_since_ns + self.h2_upstream_idle_ns(upstream)
+            h2.idle_since_ns() + self.h2_upstream_idle_ns(upstream)
         };
         if let Some(conn) = self.conns.get_mut(id) {
             self.timers.arm(&mut conn.timer, TimerKey::Conn(id), due_ns);
@@ -343,7 +343,7 @@ impl Engine {
                 let failure = Failure::new(FailureKind::UpstreamReset, why);
                 return self.h2_upstream_cut(id, failure);
             }
-        } else if now_ns >= h2.idle_since_ns + self.h2_upstream_idle_ns(upstream) {
+        } else if now_ns >= h2.idle_since_ns() + self.h2_upstream_idle_ns(upstream) {
             return self.h2_part(id);
         }
         self.h2_upstream_arm(id);

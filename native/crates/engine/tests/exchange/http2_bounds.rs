@@ -4,7 +4,7 @@ use engine::metrics::{Metric, Value};
 use serde_json::{Value as Json, json};
 use wire::h2::Cause;
 
-use crate::bench::{Bench, status};
+use crate::bench::{Bench, Ended, ok, status};
 use crate::peer::{Peer, Said};
 
 const ASK: &[(&str, &str)] = &[("content-type", "application/json")];
@@ -74,4 +74,40 @@ fn a_connection_with_64_streams_gets_company_and_the_emptier_one_the_next() {
     assert_eq!(heads(&first.hear(&mut t)), 64);
     assert_eq!(heads(&second.hear(&mut t)), 2);
     assert_eq!(t.dial(), None);
+}
+
+#[test]
+fn a_client_that_only_pings_is_idle() {
+    let mut t = Bench::new(|plan| {
+        for timeout in ["first_token_ms", "unary_total_ms"] {
+            plan["pools"][1]["timeouts"][timeout] = json!(0);
+        }
+    });
+    let ping = |t: &mut Bench, peer: &mut Peer| {
+        t.after_ms(5_000);
+        let mut frame = Vec::new();
+        peer.wire.ping(&mut frame);
+        peer.raw(t, &frame);
+        peer.hear(t);
+        assert_eq!(t.ended(peer.conn), None);
+    };
+    let mut unused = Peer::client(&mut t);
+    for _ in 0..11 {
+        ping(&mut t, &mut unused);
+    }
+    t.after_ms(5_100);
+    assert_eq!(t.ended(unused.conn), Some(Ended::Fin), "a minute");
+    // From the end of a stream on, however long that was, it has five.
+    let mut served = Peer::client(&mut t);
+    served.ask(&mut t, ASK, BODY);
+    let upstream = t.upstream();
+    for _ in 0..70 {
+        ping(&mut t, &mut served);
+    }
+    t.send(upstream, ok("late"));
+    for _ in 0..59 {
+        ping(&mut t, &mut served);
+    }
+    t.after_ms(5_100);
+    assert_eq!(t.ended(served.conn), Some(Ended::Fin));
 }

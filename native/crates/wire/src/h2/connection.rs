@@ -81,6 +81,8 @@ pub struct Connection {
     pub(super) held_head_bytes: u64,
     /// How many of them are free.
     pub(super) heads_free: u64,
+    /// When a stream was last let go; 0 before.
+    pub(super) ended_ns: u64,
     /// Said once, repeated from then on.
     pub(super) closing: Option<Closing>,
 }
@@ -124,6 +126,7 @@ impl Connection {
             relieved: Vec::new(),
             held_head_bytes: 0,
             heads_free: HELD_HEAD_BYTES_FREE,
+            ended_ns: 0,
             closing: None,
         }
     }
@@ -159,6 +162,12 @@ impl Connection {
     /// Streams that are not forgotten, or still have queued data.
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// When a stream was last forgotten and its queued data sent, in nanoseconds of the caller's
+    /// clock; 0 while none was.
+    pub fn ended_ns(&self) -> u64 {
+        self.ended_ns
     }
 
     /// The streams that are not forgotten, with their tags.
@@ -272,6 +281,7 @@ impl Connection {
         let Some(mut stream) = self.streams.remove(id) else {
             return;
         };
+        self.ended_ns = self.now_ns;
         self.queued -= stream.queue.clear();
         self.held_head_bytes -= u64::from(stream.head_bytes);
         let ending = match stream.over {
