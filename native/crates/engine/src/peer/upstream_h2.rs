@@ -29,6 +29,16 @@ pub(crate) struct Shard {
     pub(crate) speaks: Option<bool>,
 }
 
+/// Where an attempt can have a stream.
+enum Place {
+    /// On that connection, or on it once its dial is done.
+    At(ConnId),
+    /// On a new one.
+    Dial,
+    /// Nowhere.
+    None,
+}
+
 impl Engine {
     /// Which version the attempt is to be made in. A WebSocket needs a connection of its own, and
     /// gRPC needs HTTP/2.
@@ -50,11 +60,15 @@ impl Engine {
         }
     }
 
-    /// Gives the attempt a stream on a connection that stands, or a place at one that is dialled.
-    /// `None`: one is to be dialled.
+    /// Gives the attempt a stream on a connection that stands, or a place at one that is dialled;
+    /// or gives it up, where there is neither. `None`: one is to be dialled.
     pub(crate) fn h2_attach(&mut self, exchange: &mut Exchange, slot: u32) -> Option<Step> {
         let attempt = exchange.attempt.as_mut()?;
-        let id = self.h2_shard(exchange.local, &attempt.endpoint, exchange.fresh)?;
+        let id = match self.h2_shard(exchange.local, &attempt.endpoint, exchange.fresh) {
+            Place::At(id) => id,
+            Place::Dial => return None,
+            Place::None => return Some(self.h2_nowhere(exchange)),
+        };
         let upstream = self.conns.get_mut(id)?.upstream_mut()?;
         attempt.conn = Some(id);
         attempt.reused = upstream.served > 0;
@@ -75,12 +89,28 @@ impl Engine {
         })
     }
 
+    /// Gives the attempt up: permits are all that a request waits for. It goes elsewhere, or is
+    /// told to come back.
+    fn h2_nowhere(&mut self, exchange: &mut Exchange) -> Step {
+        if let Some(pool) = &exchange.pool {
+            let retry_ms = pool.room.retry_after_ms(self.now.mono_ns, &mut self.random);
+            exchange.tally.retry_after_ms = retry_ms;
+        }
+        let why = "the endpoint takes no more streams on the connections it may have";
+        let failure = Failure::new(FailureKind::NoEndpoint, why);
+        self.attempt_failed(exchange, failure, Outcome::Neutral);
+        Step::Wait
+    }
+
     /// A connection of HTTP/2 to that endpoint with room for one more stream: the one with the
-    /// fewest. `None`: one is to be dialled.
-    fn h2_shard(&self, local: usize, endpoint: &Endpoint, fresh: bool) -> Option<ConnId> {
-        let shard = self.locals.shard(local, endpoint.slot)?;
+    /// fewest. Beyond `connections_max` none is added, but where this worker has none.
+    fn h2_shard(&self, local: usize, endpoint: &Endpoint, fresh: bool) -> Place {
+        let Some(shard) = self.locals.shard(local, endpoint.slot) else {
+            return Place::Dial;
+        };
+        let capped = endpoint.target.open() >= self.locals.local(local).pool.connections_max;
         let mut best: Option<((bool, usize), ConnId)> = None;
-        let mut open = 0;
+        let (mut open, mut used_up) = (0, false);
         for id in &shard.conns {
             let Some(conn) = self.conns.get(*id) else {
                 continue;
@@ -93,9 +123,12 @@ impl Engine {
                 continue;
             }
             let streams = match &upstream.h2 {
-                Some(h2) if h2.wire.can_open() && !fresh => h2.wire.streams(),
+                Some(h2) if h2.wire.can_open() && (capped || !fresh) => h2.wire.streams(),
                 None if upstream.state == UpstreamState::Dialing => upstream.waiting.len(),
-                _ => continue,
+                h2 => {
+                    used_up |= h2.as_ref().is_some_and(|h2| h2.wire.opens());
+                    continue;
+                }
             };
             open += 1;
             // One whose peer takes nothing is the last choice.
@@ -104,11 +137,19 @@ impl Engine {
                 best = Some((load, *id));
             }
         }
-        let ((stands, streams), id) = best?;
-        let full = (stands || streams >= limits::H2_UPSTREAM_STREAMS)
-            && open < limits::H2_UPSTREAM_CONNECTIONS;
-        let max = self.locals.local(local).pool.connections_max;
-        (!full || endpoint.target.open() >= max).then_some(id)
+        match best {
+            None if capped && used_up => Place::None,
+            None => Place::Dial,
+            Some((_, id)) if capped => Place::At(id),
+            Some(((stands, streams), id)) => {
+                let full = stands || streams >= limits::H2_UPSTREAM_STREAMS;
+                if full && open < limits::H2_UPSTREAM_CONNECTIONS {
+                    Place::Dial
+                } else {
+                    Place::At(id)
+                }
+            }
+        }
     }
 
     /// A connection to the endpoint stands and speaks HTTP/2.

@@ -111,3 +111,76 @@ fn a_client_that_only_pings_is_idle() {
     t.after_ms(5_100);
     assert_eq!(t.ended(served.conn), Some(Ended::Fin));
 }
+
+/// Endpoints of HTTP/2 that may have so many connections each.
+fn capped(pool: usize, connections_max: u32) -> impl FnOnce(&mut Json) {
+    move |plan| {
+        let pool = &mut plan["pools"][pool];
+        pool["connections_max"] = json!(connections_max);
+        for endpoint in pool["endpoints"].as_array_mut().expect("endpoints") {
+            endpoint["http2"] = json!("always");
+        }
+    }
+}
+
+#[test]
+fn no_connection_is_added_beyond_the_cap() {
+    let mut t = Bench::new(capped(1, 2));
+    let mut client = Peer::client(&mut t);
+    client.ask(&mut t, ASK, BODY);
+    let mut first = Peer::narrow_upstream(&mut t, 1);
+    client.ask(&mut t, ASK, BODY);
+    let mut second = Peer::narrow_upstream(&mut t, 1);
+    let late = client.ask(&mut t, ASK, BODY);
+    assert_eq!(t.dial(), None);
+    let said = client.hear(&mut t);
+    let refused = said.iter().any(|said| {
+        matches!(said, Said::Head(id, status, fields, _)
+            if *id == late && status == "503" && fields.contains("retry-after: "))
+    });
+    assert!(refused, "{said:?}");
+    let record = t.record();
+    assert_eq!((record.flag, &*record.endpoint), ("NE", "e9003"));
+    assert!(
+        record.detail.contains("takes no more streams"),
+        "{record:?}"
+    );
+    // A stream that ends makes room.
+    let called = first.hear(&mut t);
+    let Some(Said::Head(id, ..)) = called.iter().find(|s| matches!(s, Said::Head(..))) else {
+        panic!("no call: {called:?}")
+    };
+    first.answer(*id, 200, &[], true);
+    first.flush(&mut t);
+    first.wire.forget(*id, &mut Vec::new());
+    client.ask(&mut t, ASK, BODY);
+    assert_eq!(t.dial(), None);
+    let called = first.hear(&mut t);
+    assert!(
+        called.iter().any(|s| matches!(s, Said::Head(..))),
+        "{called:?}"
+    );
+    // Connections that only finish what they have are not to be waited for.
+    first.goaway(&mut t);
+    second.goaway(&mut t);
+    client.ask(&mut t, ASK, BODY);
+    assert!(t.dial().is_some());
+}
+
+#[test]
+fn an_endpoint_whose_streams_are_used_up_is_passed_over() {
+    let mut t = Bench::new(capped(0, 1));
+    let mut client = Peer::client(&mut t);
+    let body = BODY.replace("org/name", "llama-3");
+    client.ask(&mut t, ASK, &body);
+    let mut narrow = Peer::narrow_upstream(&mut t, 1);
+    client.ask(&mut t, ASK, &body);
+    let mut wide = Peer::narrow_upstream(&mut t, 4);
+    for _ in 0..3 {
+        client.ask(&mut t, ASK, &body);
+        assert_eq!(t.dial(), None);
+    }
+    let calls = |said: &[Said]| said.iter().filter(|s| matches!(s, Said::Head(..))).count();
+    assert_eq!(calls(&narrow.hear(&mut t)), 1);
+    assert_eq!(calls(&wide.hear(&mut t)), 4);
+}

@@ -50,9 +50,25 @@ impl Peer {
         peer
     }
 
+    /// The upstream of the next dial, which takes so many streams at a time.
+    pub(crate) fn narrow_upstream(t: &mut Bench, streams_max: u32) -> Self {
+        let conn = t.upstream();
+        let config = Config {
+            streams_max,
+            ..Config::default()
+        };
+        let mut peer = Self::new_as(conn, Role::Server, &config);
+        peer.flush(t);
+        peer
+    }
+
     fn new(conn: ConnId, role: Role) -> Self {
+        Self::new_as(conn, role, &Config::default())
+    }
+
+    fn new_as(conn: ConnId, role: Role, config: &Config) -> Self {
         let mut out = Vec::new();
-        let mut wire = Connection::new(role, &Config::default(), &mut out);
+        let mut wire = Connection::new(role, config, &mut out);
         wire.begin(1);
         Self {
             wire,

@@ -235,11 +235,16 @@ impl Connection {
 
     /// Whether [`open`](Self::open) would give a stream.
     pub fn can_open(&self) -> bool {
+        self.opens()
+            && self.streams.len() < self.config.streams_max.min(self.peer.streams_max) as usize
+    }
+
+    /// Whether it gives a stream now, or once others have ended.
+    pub fn opens(&self) -> bool {
         self.role == Role::Client
             && !self.going()
             && self.closing.is_none()
             && self.next_id < 1 << 31
-            && self.streams.len() < self.config.streams_max.min(self.peer.streams_max) as usize
     }
 
     /// Since when a header block is incomplete: 5 s later [`sweep`](Self::sweep) ends the
