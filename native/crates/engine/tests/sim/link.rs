@@ -88,6 +88,8 @@ pub(crate) struct Link {
     pub(crate) read_bytes: u64,
     /// Streams that the peer has ended, well or not (upstream links).
     pub(crate) ended: BTreeSet<u32>,
+    /// It said GOAWAY: what comes on later streams than this one is not looked at.
+    pub(crate) last: Option<u32>,
     pub(crate) answered_whole: bool,
     pub(crate) upgraded: bool,
 }
@@ -123,6 +125,7 @@ impl Link {
             serving: None,
             read_bytes: 0,
             ended: BTreeSet::new(),
+            last: None,
             answered_whole: false,
             upgraded: false,
         }
@@ -140,6 +143,11 @@ impl Link {
     /// Nothing is on its way, in either direction.
     pub(crate) fn quiet(&self) -> bool {
         self.to_proxy.bytes.is_empty() && self.to_peer.bytes.is_empty() && self.peer_out.is_empty()
+    }
+
+    /// Whether nothing comes of that stream (upstream links).
+    pub(crate) fn ignores(&self, stream: u32) -> bool {
+        self.ended.contains(&stream) || self.last.is_some_and(|last| stream > last)
     }
 
     /// Whether the proxy has taken the whole answer to the request it sent last.

@@ -37,6 +37,8 @@ pub(crate) struct Many {
     out: Vec<u8>,
     streams: BTreeMap<u32, Serving>,
     leaves: bool,
+    /// The last stream it looked at.
+    last: u32,
     served: u32,
     /// What it says, read again: the codec refuses streams by itself.
     said: Frames,
@@ -112,6 +114,7 @@ impl World {
             out,
             streams: BTreeMap::new(),
             leaves: false,
+            last: 0,
             served: 0,
             said: Frames::new(false),
         })
@@ -227,6 +230,7 @@ impl World {
             telling: false,
         };
         many.streams.insert(stream, serving);
+        many.last = stream;
         let early = !self.calm && self.chance(self.faults.upstream / 8);
         if early {
             self.stream_answers(l, many, stream);
@@ -339,11 +343,13 @@ impl World {
                     .line(self.now, || format!("link {l} says goodbye"));
                 many.wire.goaway_final(ErrorCode::NoError, &mut many.out);
                 many.leaves = true;
+                self.links[l].last = Some(many.last);
             }
             Part::Drop => {
                 self.trace
                     .line(self.now, || format!("link {l} drops from stream {stream}"));
                 let dropped = many.drop_from(stream);
+                self.links[l].last = Some(stream.saturating_sub(2));
                 self.links[l].ended.extend(dropped);
             }
             // DATA on stream 0.
@@ -368,11 +374,12 @@ impl World {
     pub(crate) fn many_idle(&mut self, l: usize, served: u32) {
         let how = self.random.below(3);
         let mut leave = false;
-        self.with_many(l, |_, many| {
+        self.with_many(l, |world, many| {
             leave = how > 0 && many.served == served && many.idle();
             if leave && how == 2 {
                 many.wire.goaway_final(ErrorCode::NoError, &mut many.out);
                 many.leaves = true;
+                world.links[l].last = Some(many.last);
             }
         });
         if leave && self.servers[l].is_some() {
@@ -394,7 +401,7 @@ impl World {
             spec.answer,
             Answer::Unary {
                 framed: Framed::Length,
-                len: 1..,
+                len: 2..,
                 ..
             }
         );
