@@ -206,7 +206,7 @@ HEADS = [
     Attack(
         "heads beyond what was sent",
         "glitches",
-        GLITCHES + 4,
+        GLITCHES // 4 + 4,
         heads_beyond_what_was_sent,
     ),
 ]

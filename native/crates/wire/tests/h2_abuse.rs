@@ -226,6 +226,11 @@ fn heads_of_all_streams_are_bounded_together() {
     attack.connection.forget(3, &mut attack.out);
     assert_eq!(attack.send(&frame(HEADERS, END | WHOLE, 17, &next)), None);
     assert_eq!(resets(&attack.out), []);
+    // Each of those refused was as odd as four small ones.
+    let more = |at: u32| frame(HEADERS, END | WHOLE, 19 + at, &next);
+    let (count, cause) = attack.repeat(|id| more(id - 1));
+    assert_eq!(cause, Cause::Glitches);
+    assert!((245..=252).contains(&count), "{count}");
 }
 
 #[test]

@@ -309,9 +309,9 @@ impl Abuse {
         Ok(())
     }
 
-    /// An oddity; gives whether the peer should be asked to leave.
-    pub(crate) fn glitch(&mut self, now_ns: u64) -> Result<bool, Breach> {
-        let used = u64::from(self.glitches.add(1, self.glitches_rate, now_ns)) * 100;
+    /// Something as odd as `cost` oddities; gives whether the peer should be asked to leave.
+    pub(crate) fn glitch(&mut self, cost: u32, now_ns: u64) -> Result<bool, Breach> {
+        let used = u64::from(self.glitches.add(cost, self.glitches_rate, now_ns)) * 100;
         let burst = u64::from(self.glitches_rate.burst);
         let most = if self.pressed {
             u64::from(limits::GLITCHES_PRESSED_PERCENT)
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(passes(|| abuse.window_update()), (5, Cause::WindowUpdates));
         assert_eq!(passes(|| abuse.reply(9)), (1_000, Cause::ControlQueue));
         assert_eq!(
-            passes(|| abuse.glitch(now).map(|_| ())),
+            passes(|| abuse.glitch(1, now).map(|_| ())),
             (1_000, Cause::Glitches)
         );
         let mut abuse = fresh();
@@ -423,11 +423,11 @@ mod tests {
     fn glitches_ask_to_leave_and_count_double_under_pressure() {
         let mut abuse = Abuse::new(1);
         let leave = (1..=1_000)
-            .find(|_| abuse.glitch(0) == Ok(true))
+            .find(|_| abuse.glitch(1, 0) == Ok(true))
             .expect("asked to leave");
         assert_eq!(leave, 751);
         abuse.press(true);
-        assert!(abuse.glitch(0).is_err());
+        assert!(abuse.glitch(1, 0).is_err());
     }
 
     #[test]

@@ -150,13 +150,17 @@ impl Connection {
 
     /// Bytes of heads that are held beyond what the peer's own bytes allow.
     pub fn heads_lent(&self) -> u64 {
-        self.heads_beyond(0)
+        self.held_head_bytes.saturating_sub(self.heads_earned())
     }
 
-    /// The same with one more head.
-    pub(super) fn heads_beyond(&self, size: u64) -> u64 {
-        let earned = HELD_HEAD_TIMES.saturating_mul(self.abuse.received_bytes());
-        (self.held_head_bytes + size).saturating_sub(earned)
+    fn heads_earned(&self) -> u64 {
+        HELD_HEAD_TIMES.saturating_mul(self.abuse.received_bytes())
+    }
+
+    /// Bytes that the next head may have.
+    pub(super) fn room_for_heads(&self) -> u64 {
+        let allowed = self.heads_earned().saturating_add(self.heads_free);
+        allowed.saturating_sub(self.held_head_bytes)
     }
 
     /// Streams that are not forgotten, or still have queued data.
@@ -307,7 +311,12 @@ impl Connection {
 
     /// Charges an oddity; a peer with too many is asked to leave, and then made to.
     pub(super) fn glitch(&mut self, out: &mut Vec<u8>) -> Result<(), Closing> {
-        if self.abuse.glitch(self.now_ns)? {
+        self.glitches(1, out)
+    }
+
+    /// Charges something as so many oddities.
+    pub(super) fn glitches(&mut self, cost: u32, out: &mut Vec<u8>) -> Result<(), Closing> {
+        if self.abuse.glitch(cost, self.now_ns)? {
             self.unwelcome = true;
             self.goaway(ErrorCode::NoError, out);
         }

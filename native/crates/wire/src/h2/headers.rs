@@ -10,7 +10,7 @@ use crate::h2::flow::{Inbound, Outbound};
 use crate::h2::frame::settings::WINDOW_INITIAL;
 use crate::h2::frame::{HEADER_BYTES, Header, flag, write};
 use crate::h2::heads::{Request, Response, Said, Trailers};
-use crate::h2::limits::{CONTINUATIONS_MAX, UNAWARE_MAX};
+use crate::h2::limits::{CONTINUATIONS_MAX, GLITCH_HEAD_BYTES, UNAWARE_MAX};
 use crate::h2::receive::{Block, Step};
 use crate::h2::section::{Fault, Section};
 use crate::h2::state::{CONTENT_UNKNOWN, Over, Recv, Stream};
@@ -214,9 +214,11 @@ impl Connection {
             self.drain(bytes)?;
             // Before it knew our limit a peer cannot have broken it.
             self.unaware += u32::from(!self.acknowledged);
-            return self.refuse(id, self.acknowledged || self.unaware > UNAWARE_MAX, out);
+            let knows = self.acknowledged || self.unaware > UNAWARE_MAX;
+            return self.refuse(id, u32::from(knows), out);
         }
-        let mut request = Request::new(&self.config, &mut heads.request);
+        let room = self.room_for_heads();
+        let mut request = Request::new(&self.config, &mut heads.request, room);
         self.decoder
             .decode(bytes, |name, value, secret| {
                 request.field(name, value, secret);
@@ -228,8 +230,8 @@ impl Connection {
             let why = "a stream that depends on itself";
             return self.stream_error(id, ErrorCode::ProtocolError, why, out);
         }
-        if self.heads_beyond(size) > self.heads_free {
-            return self.refuse(id, true, out);
+        if size > room {
+            return self.refuse(id, 1 + (size / GLITCH_HEAD_BYTES) as u32, out);
         }
         let recv = match (block.end, &verdict) {
             (true, _) => Recv::Done,
@@ -272,11 +274,11 @@ impl Connection {
     fn refuse<'a>(
         &mut self,
         id: StreamId,
-        charged: bool,
+        glitches: u32,
         out: &mut Vec<u8>,
     ) -> Result<Step<'a>, Closing> {
-        if charged {
-            self.glitch(out)?;
+        if glitches > 0 {
+            self.glitches(glitches, out)?;
         }
         self.abuse.reply(out.len())?;
         write::reset(out, id, ErrorCode::RefusedStream);

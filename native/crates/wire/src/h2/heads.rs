@@ -50,10 +50,11 @@ pub(crate) struct Said {
 }
 
 impl<'c, 'h> Request<'c, 'h> {
-    pub(crate) fn new(config: &'c Config, head: &'h mut RequestHead) -> Self {
+    /// Of a head that is larger than `room` the rest is not looked at.
+    pub(crate) fn new(config: &'c Config, head: &'h mut RequestHead, room: u64) -> Self {
         head.clear();
         Self {
-            section: Section::head(Role::Server, config),
+            section: Section::head(Role::Server, config).within(room),
             config,
             head,
             method: None,

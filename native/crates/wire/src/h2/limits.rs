@@ -47,6 +47,9 @@ pub(crate) const RESETS: Rate = Rate::new(100, 20);
 pub(crate) const CONTROLS: Rate = Rate::new(200, 20);
 /// Oddities of every kind: 1,000 and 33 a second, a tenth of what nghttp2 allows.
 pub(crate) const GLITCHES: Rate = Rate::new(1_000, 33);
+/// Bytes of a head for which there was no room that are one oddity more; 16 KiB: it had to be
+/// decoded all the same.
+pub(crate) const GLITCH_HEAD_BYTES: u64 = 16 * 1024;
 /// Streams refused to a peer that has not acknowledged our SETTINGS and may not know how many it
 /// may open; 1,000. More of them are oddities: that was longer than a round trip.
 pub(crate) const UNAWARE_MAX: u32 = 1_000;

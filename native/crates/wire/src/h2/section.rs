@@ -34,6 +34,8 @@ pub(crate) struct Section<'c> {
     /// Fields that may come, cookie crumbs apart.
     count_max: usize,
     list_bytes_max: usize,
+    /// Bytes beyond which nothing is kept, for there is no room.
+    room: usize,
     list_bytes: usize,
     count: usize,
     crumbs: usize,
@@ -55,6 +57,7 @@ impl<'c> Section<'c> {
             config,
             count_max: config.limits.field_count_max,
             list_bytes_max: config.header_list_bytes_max as usize,
+            room: usize::MAX,
             list_bytes: 0,
             count: 0,
             crumbs: 0,
@@ -64,6 +67,12 @@ impl<'c> Section<'c> {
             malformed: None,
             refused: None,
         }
+    }
+
+    /// The same, of which no more than `room` bytes are looked at.
+    pub(crate) fn within(self, room: u64) -> Self {
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        Self { room, ..self }
     }
 
     /// A trailer section.
@@ -84,11 +93,7 @@ impl<'c> Section<'c> {
         if self.list_bytes > self.list_bytes_max {
             self.refuse(Code::FieldsTooLarge, "field section is too large");
         }
-        self.malformed.is_none() && !self.too_large()
-    }
-
-    fn too_large(&self) -> bool {
-        self.list_bytes > self.list_bytes_max
+        self.malformed.is_none() && self.list_bytes <= self.list_bytes_max.min(self.room)
     }
 
     /// What the section came to (RFC 9113 §10.5.1), whether it was kept or not.
