@@ -8,14 +8,20 @@ use super::{Exchange, Phase, Reservation, Step};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
 use crate::ids::ExchangeId;
+use crate::limits;
 use crate::metrics::{Metric, Shed};
 use crate::shared::{Ask, Entered, Grant, Outcome, Refusal, RefusalReason};
+use crate::snapshot::Dialect;
+use wire::Body;
 
 impl Engine {
     pub(crate) fn admit(&mut self, exchange: &mut Exchange) -> Step {
+        self.pass_over(exchange);
+        if self.awaits_body(exchange) {
+            return Step::Wait;
+        }
         exchange.marks.admission_ns = self.now.mono_ns;
         exchange.reservation = Reservation::estimate(&exchange.scan);
-        self.pass_over(exchange);
         let Some(pool) = exchange.pool.as_ref() else {
             return Step::Fail(Failure::new(FailureKind::Internal, "no pool after match"));
         };
@@ -54,6 +60,44 @@ impl Engine {
             }
             Entered::Refused(refusal) => self.refused(exchange, &refusal),
         }
+    }
+
+    /// Whether the rest of the body is to come first, because permits are scarce: a client that sends
+    /// it slowly would have one for nothing, and thousands of them would have them all. Bodies
+    /// whose end is not in sight, or that are too large to be held, flow; and who would be refused
+    /// is refused before the body.
+    fn awaits_body(&self, exchange: &Exchange) -> bool {
+        let body = &exchange.body;
+        let first = exchange.sequence.is_none() && exchange.attempts == 0;
+        // Who asks first (RFC 9110 §10.1.1) is answered when its permit is there.
+        if exchange.expects
+            || body.complete
+            || !first
+            || exchange.dialect == Dialect::Grpc
+            || exchange.head.websocket
+        {
+            return false;
+        }
+        let held_max = self.snapshot.held_body_bytes_max;
+        let ends = match exchange.head.body {
+            Body::Length(length) => length <= held_max as u64,
+            _ => exchange.scanning,
+        };
+        let held = body.held.len();
+        let exhausted = held > limits::QUEUE_BYTES_HIGH && held as u64 > body.charged.max(1);
+        let Some(pool) = exchange.pool.as_ref().filter(|_| ends) else {
+            return false;
+        };
+        let ask = Ask {
+            class: exchange.class,
+            excluded: &exchange.tried,
+            worker: self.worker,
+            exchange: exchange.id,
+            held_bytes: held as u64,
+            now_ns: self.now.mono_ns,
+            sequence: None,
+        };
+        held <= held_max && !exhausted && pool.room.puts_off(&ask)
     }
 
     fn refused(&mut self, exchange: &mut Exchange, refusal: &Refusal) -> Step {

@@ -98,6 +98,15 @@ impl Room {
         Entered::Refused(state.refusal(reason, ask, pump, random))
     }
 
+    /// Whether a request whose body is still to come is to come again when it is there: more than
+    /// half of the permits are out, and it would not be refused.
+    pub fn puts_off(&self, ask: &Ask<'_>) -> bool {
+        let mut state = self.lock();
+        state.free * 2 < state.permits
+            && (state.free > 0
+                || state.why_not_wait(ask).is_none() && state.queue.fits(ask.held_bytes))
+    }
+
     /// Gives up a place. False: a grant is on its way (or was taken) and must be returned when it
     /// arrives.
     #[expect(clippy::needless_pass_by_value, reason = "a ticket is used up")]

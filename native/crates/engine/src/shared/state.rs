@@ -43,6 +43,8 @@ pub(super) struct State {
     faces: Vec<Arc<Endpoint>>,
     pub(super) queue: Channel<Waiter>,
     pub(super) free: u64,
+    /// Permits that active endpoints have, free or not.
+    pub(super) permits: u64,
     pub(super) budget: Budget,
     /// Permits that came back by being dropped.
     pub(super) lost_total: u64,
@@ -59,6 +61,7 @@ impl State {
             faces: Vec::new(),
             queue: Channel::new(0, 0),
             free: 0,
+            permits: 0,
             budget: Budget::default(),
             lost_total: 0,
             selector: Selector::new(Balance::LeastLoaded, &[]),
@@ -91,6 +94,8 @@ impl State {
             .configure(config.retry.budget_ratio, config.retry.budget_min_per_s);
         self.eject = EjectRule::from(&config.eject);
         self.free = free_permits(&self.endpoints);
+        let active = self.endpoints.iter().filter(|e| e.active);
+        self.permits = active.map(|e| u64::from(e.concurrency)).sum();
         self.note_saturation(now_ns);
         faces
     }

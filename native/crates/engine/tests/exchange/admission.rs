@@ -54,6 +54,38 @@ fn a_full_channel_is_a_429_that_says_when_to_come_back() {
 }
 
 #[test]
+fn slow_bodies_take_no_place_while_permits_are_scarce() {
+    let mut t = Bench::new(narrow);
+    let busy = t.client();
+    t.send(busy, chat("llama-3", ""));
+    let upstream = t.upstream();
+    let whole = chat("llama-3", "");
+    let (most, rest) = whole.split_at(whole.len() - 1);
+    let slow: Vec<_> = (0..5).map(|_| t.client()).collect();
+    for client in &slow {
+        t.send(*client, most);
+    }
+    // Both places are free for those who say all they have to say.
+    let quick: Vec<_> = (0..2).map(|_| t.client()).collect();
+    for client in &quick {
+        t.send(*client, &whole);
+        assert_eq!(t.got(*client), "");
+    }
+    assert_eq!(t.got(slow[0]), "", "nobody was refused");
+    // Who would be refused need not send its body.
+    let late = t.client();
+    t.send(late, most);
+    assert_eq!(status(&t.got(late)), 429);
+    t.send(upstream, ok("one"));
+    assert_eq!(body(&t.got(busy)), "one");
+    // A place is free again: it is for the first whose body is there.
+    t.send(slow[3], rest);
+    assert_eq!(t.got(slow[3]), "");
+    t.send(slow[4], rest);
+    assert_eq!(status(&t.got(slow[4])), 429);
+}
+
+#[test]
 fn waiters_go_on_in_order_within_their_class() {
     let mut t = Bench::new(|p| {
         narrow(p);
