@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,15 +89,17 @@ def attackers(name: str) -> Iterator[Attackers]:
         yield Attackers(child)
 
 
-def say(address: str, script: bytes, until: bytes, *, patience_s: float = 10.0) -> bytes:
-    """One connection that says a script: what is answered until those bytes come, or its end."""
+def say(
+    address: str, script: bytes, enough: Callable[[bytes], bool], *, patience_s: float = 10.0
+) -> bytes:
+    """One connection that says a script: what is answered until that is enough, or the end."""
     host, _, port = address.rpartition(":")
     data = bytearray()
     with socket.create_connection((host, int(port)), timeout=patience_s) as sock:
         sock.setblocking(False)
         waiting = memoryview(script)
         deadline = time.monotonic() + patience_s
-        while until not in data and (left := deadline - time.monotonic()) > 0:
+        while not enough(bytes(data)) and (left := deadline - time.monotonic()) > 0:
             _, writable, _ = select.select([sock], [sock] if waiting else [], [], left)
             with contextlib.suppress(BlockingIOError):
                 try:
