@@ -220,9 +220,7 @@ def trusted(bar: Bar, engine: native.Engine) -> None:
 
 def _borne(address: str, attack: Attack) -> bool:
     """Whether a connection is answered behind more than a stranger may do."""
-    return ANSWERED in say(
-        address, attack.script() + ASKED, lambda data: ANSWERED in data
-    )
+    return ANSWERED in say(address, attack.script() + ASKED, lambda data: ANSWERED in data)
 
 
 def stuck(bar: Bar, engine: native.Engine) -> None:

@@ -62,10 +62,10 @@ impl Engine {
         }
     }
 
-    /// Whether the rest of the body is to come first, because permits are scarce: a client that sends
-    /// it slowly would have one for nothing, and thousands of them would have them all. Bodies
-    /// whose end is not in sight, or that are too large to be held, flow; and who would be refused
-    /// is refused before the body.
+    /// Whether the rest of the body is to come first, because permits are scarce: a client that
+    /// sends it slowly would have one for nothing, and thousands of them would have them all.
+    /// Bodies whose end is not in sight, or that are too large to be held, flow; and who would be
+    /// refused is refused before the body.
     fn awaits_body(&self, exchange: &Exchange) -> bool {
         let body = &exchange.body;
         let first = exchange.sequence.is_none() && exchange.attempts == 0;
