@@ -71,7 +71,7 @@ pub(crate) fn pair(cert: &Path, key: &Path) -> Result<Pair, (&'static str, TlsEr
     Ok(Pair { key: made, facts })
 }
 
-/// Reads the certificates of a bundle; the second is how many there are.
+/// Reads the certificates of a bundle; the second is the bytes of all of them.
 pub(crate) fn bundle(ca: &Path) -> Result<(RootCertStore, Vec<u8>), TlsError> {
     let mut roots = RootCertStore::empty();
     let mut all = Vec::new();
@@ -85,9 +85,9 @@ pub(crate) fn bundle(ca: &Path) -> Result<(RootCertStore, Vec<u8>), TlsError> {
     Ok((roots, all))
 }
 
-/// The issuers that the system trusts. Certificates of kinds that rustls does not know are skipped:
-/// the bundle is not the operator's to mend.
-pub(crate) fn system_bundle() -> Result<RootCertStore, TlsError> {
+/// The issuers that the system trusts, and the bytes of all of them. Certificates of kinds that
+/// rustls does not know are skipped: the bundle is not the operator's to mend.
+pub(crate) fn system_bundle() -> Result<(RootCertStore, Vec<u8>), TlsError> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let usual = SYSTEM_BUNDLES.iter().map(PathBuf::from);
     let found = named.into_iter().chain(usual).find(|path| path.exists());
@@ -96,11 +96,13 @@ pub(crate) fn system_bundle() -> Result<RootCertStore, TlsError> {
         return Err(TlsError::new(Path::new(SYSTEM_BUNDLES[0]), why));
     };
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(chain(&path)?);
+    let found = chain(&path)?;
+    let all = found.iter().flat_map(|c| c.iter().copied()).collect();
+    let (added, _) = roots.add_parsable_certificates(found);
     if added == 0 {
         return Err(TlsError::new(&path, "holds no usable certificate"));
     }
-    Ok(roots)
+    Ok((roots, all))
 }
 
 /// Says what is wrong with a certificate and its key, and whether the certificate's time is up.
