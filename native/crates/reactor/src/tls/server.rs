@@ -95,6 +95,23 @@ fn verifier(
     }
 }
 
+/// What a client hears that speaks HTTP to a port of TLS. A browser shows an alert as a broken
+/// connection, and curl as an answer of HTTP/0.9.
+pub(crate) const SAID_IN_CLEAR: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 36\r\n\r\n\
+    This port speaks TLS: use https://.\n";
+/// Bytes of a method that is looked for; those that we know have 7 at most.
+const METHOD_BYTES_MAX: usize = 16;
+
+/// Whether a connection's first bytes are those of a request of HTTP/1.1: a method and a space. No
+/// record of TLS begins with a letter.
+pub(crate) fn is_request(first: &[u8]) -> bool {
+    let word = first.split(|byte| *byte == b' ').next().unwrap_or_default();
+    (1..=METHOD_BYTES_MAX).contains(&word.len())
+        && word.len() < first.len()
+        && word.iter().all(u8::is_ascii_uppercase)
+}
+
 /// What a failed handshake with a client is counted as.
 pub(crate) fn fault(error: &Error) -> TlsFault {
     match error {

@@ -46,6 +46,10 @@ pub(crate) struct Session {
     prelude: Option<Vec<u8>>,
     /// It failed: what still goes out is the alert that says so.
     failed: bool,
+    /// The peer has said nothing yet.
+    silent: bool,
+    /// Its first words were a request of HTTP in clear: what goes out is an answer to that.
+    in_clear: bool,
 }
 
 impl Session {
@@ -71,6 +75,8 @@ impl Session {
             handshaking: true,
             prelude,
             failed: false,
+            silent: true,
+            in_clear: false,
         })
     }
 
@@ -95,6 +101,8 @@ impl Session {
 
     fn feed(&mut self, mut cipher: &[u8], plain: &mut [u8], opened: &mut Opened) {
         let large = cipher.len() > IDLE_BYTES;
+        let in_clear = self.silent && server::is_request(cipher);
+        self.silent &= cipher.is_empty();
         while !cipher.is_empty() && !opened.closed {
             if self.tls.read_tls(&mut cipher).is_err() {
                 opened.failed = Some(Error::General("a record is too long".to_owned()));
@@ -115,6 +123,7 @@ impl Session {
             let _ = self.tls.read_tls(&mut Nothing);
         }
         self.failed |= opened.failed.is_some();
+        self.in_clear |= in_clear && self.failed && matches!(self.tls, Connection::Server(_));
         if self.handshaking && !self.tls.is_handshaking() && !self.failed {
             self.handshaking = false;
             opened.completed = true;
@@ -161,8 +170,11 @@ impl Session {
     }
 
     /// What is left to send when the connection ends: `rest`, then `close_notify`; or, when TLS
-    /// failed, the alert that says so.
+    /// failed, the alert that says so, in words for who spoke HTTP in clear.
     pub(crate) fn finish(mut self, rest: &[u8]) -> Vec<u8> {
+        if self.in_clear {
+            return server::SAID_IN_CLEAR.to_vec();
+        }
         self.tls.set_buffer_limit(None);
         if !self.handshaking && !self.failed {
             // Into memory: it cannot fail.

@@ -351,13 +351,30 @@ fn what_is_no_tls_is_told_so() {
     let authority = Authority::new("issuer");
     let plan = server(&[&authority.issue(&["api.example"])], &json!({}));
     let (host, seen) = witness(keyring(&plan, &tickets()));
+    for said in [
+        "get it in",
+        "GET\r\n\r\n",
+        "\u{16}\u{3}\u{1}\0\u{1}G GET / HTTP/1.1\r\n\r\n",
+    ] {
+        let mut client = connect(port(&host));
+        client.write_all(said.as_bytes()).unwrap();
+        // A fatal alert (RFC 8446 §6), then the end.
+        let (bytes, _) = read_all(&mut client);
+        assert_eq!(bytes.first(), Some(&21), "{bytes:?}");
+        assert_eq!(next(&seen), Seen::Closed(Closed::Tls(TlsFault::NotTls)));
+    }
+    // A request in clear is told in words that its client shows.
     let mut client = connect(port(&host));
     client
         .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         .unwrap();
-    // A fatal alert (RFC 8446 §6), then the end.
-    let (bytes, _) = read_all(&mut client);
-    assert_eq!(bytes.first(), Some(&21), "{bytes:?}");
+    let (bytes, error) = read_all(&mut client);
+    let answer = String::from_utf8(bytes).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    assert!(head.contains(&format!("content-length: {}", body.len())));
+    assert!(body.contains("use https://"), "{body}");
+    assert_eq!(error, None);
     assert_eq!(next(&seen), Seen::Closed(Closed::Tls(TlsFault::NotTls)));
     let mut config = authority.client();
     config.alpn_protocols = vec![b"h3".to_vec()];
