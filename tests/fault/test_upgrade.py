@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -18,10 +19,12 @@ import yaml
 from fastproxy import _native
 from fastproxy.server import rendezvous
 from fastproxy.server.link import receive, receive_descriptors, send
+from harness.address import split
 from harness.client import CHAT, JSON, RawClient, ask, chat
 from harness.engine import SimEngine
 from harness.http import event, request
 from harness.metrics import Metrics
+from harness.pki import Authority
 from harness.proxy import RunningProxy, Settings, eventually, pool, running_proxy, taking_over
 from harness.upstream import ScriptedUpstream, always, answer, stream
 
@@ -218,6 +221,37 @@ async def test_kept_connections_are_served_and_told_to_close(tmp_path: Path) -> 
                 assert (ready.status, ready.header("connection")) == (200, "close")
                 assert await old.wait() == 0
                 assert await new.metric("fastproxy_requests_total") == 4
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_sessions_of_tls_outlive_an_upgrade(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """The new process opens tickets of the old one: no client pays for a second full handshake."""
+    authority = Authority(tmp_path)
+    context = authority.client()
+    context.minimum_version = context.maximum_version = version
+
+    def session(address: str, before: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+        with (
+            socket.create_connection(split(address), 5) as plain,
+            context.wrap_socket(plain, server_hostname="api.example", session=before) as client,
+        ):
+            client.sendall(request("GET", "/x", {"host": "api.example"}))
+            assert client.recv(65536)
+            return bool(client.session_reused), client.session
+
+    async with ScriptedUpstream(always(answer(b"yes"))) as upstream:
+        config = pool(upstream.url) | upgradable(tmp_path)
+        config["listen"] = {"tls": {"certificates": authority.issue("api.example").pair}}
+        async with running_proxy(config) as old:
+            resumed, first = await asyncio.to_thread(session, old.address, None)
+            assert not resumed
+            async with taking_over(old) as new:
+                assert handed_over(old)
+                resumed, _ = await asyncio.to_thread(session, new.address, first)
+                assert resumed
+                shown = "tls1.2" if version == ssl.TLSVersion.TLSv1_2 else "tls1.3"
+                name = "fastproxy_tls_handshakes_total"
+                assert await new.metric(name, outcome=f"{shown}_resumed") == 1
 
 
 async def test_unix_listeners_and_removed_ones(tmp_path: Path) -> None:

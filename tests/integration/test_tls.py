@@ -195,9 +195,9 @@ async def test_a_slow_handshake_ends(authority: Authority) -> None:
         async with proxy.client() as silent:
             assert await asyncio.wait_for(silent.reader.read(), 5) == b""
         async with proxy.client() as plain:
-            await plain.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            alert = await asyncio.wait_for(plain.reader.read(), 5)
-            assert alert[:1] == b"\x15"
+            told = await asyncio.wait_for(plain.ask("GET", "/", {"host": "x"}), 5)
+            assert (told.status, told.header("connection")) == (400, "close")
+            assert b"use https://" in told.body
         for outcome in ("timeout", "not_tls"):
             assert await proxy.metric("fastproxy_tls_handshakes_total", outcome=outcome) == 1
 
@@ -268,12 +268,59 @@ async def test_a_wrong_endpoint_is_refused_and_named(authority: Authority) -> No
         ):
             refused = await proxy.ask("GET", "/v1/x")
             assert refused.status == 502
-            assert json.loads(refused.body)["error"]["code"] == "upstream_tls"
+            error = json.loads(refused.body)["error"]
+            assert error["code"] == "upstream_tls"
+            assert error["message"].endswith("Tell the operator.")
             record = (await proxy.logged())[0]
             assert record["flag"] == "UT"
             assert words in record["detail"]
             assert not seen
             assert await proxy.metric("fastproxy_upstream_tls_handshakes_total", outcome="failed")
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_sessions_with_endpoints_outlive_a_reload(authority: Authority, *, own: bool) -> None:
+    """With issuers of their own and with the system's, while nothing about them changes."""
+    server = authority.server(authority.issue("127.0.0.1", stem="engine"))
+    name = "fastproxy_upstream_tls_handshakes_total"
+    issuers = {"ca": str(authority.bundle)} if own else {}
+    async with https_engine(server) as (url, _seen):
+        config = behind(url, **issuers)
+        config["pools"]["main"]["idle"] = "50ms"
+        env = {"SSL_CERT_FILE": str(authority.bundle)}
+        async with running_proxy(config, env=env) as proxy:
+            assert (await proxy.ask("GET", "/v1/x")).body == b"secure"
+            await proxy.rewrite(config)
+
+            async def reloaded() -> bool:
+                idle = await proxy.metric("fastproxy_upstream_connections_open") == 0
+                return idle and await proxy.metric("fastproxy_config_generation") == 2
+
+            await eventually_async(reloaded, 10, "the second generation, and no connection")
+            assert (await proxy.ask("GET", "/v1/x")).body == b"secure"
+            assert await proxy.metric(name, outcome="tls1.3") == 1
+            assert await proxy.metric(name, outcome="tls1.3_resumed") == 1
+
+
+async def test_the_lowest_version_is_kept_to(authority: Authority) -> None:
+    """With `tls1.3` neither a client nor an endpoint that has only 1.2 comes through."""
+    old = authority.client()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    server = authority.server(authority.issue("127.0.0.1", stem="engine"))
+    server.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with https_engine(server) as (url, seen):
+        config = behind(url, ca=str(authority.bundle), min_version="tls1.3")
+        pair = authority.issue(NAME).pair
+        config["listen"] = {"tls": {"certificates": pair, "min_version": "tls1.3"}}
+        async with running_proxy(config) as proxy:
+            with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
+                await asked(proxy, old)
+            outcome = "incompatible"
+            assert await proxy.metric("fastproxy_tls_handshakes_total", outcome=outcome) == 1
+            assert (await asked(proxy, authority.client())).status == 502
+            record = (await proxy.logged())[0]
+            assert (record["tls"], record["flag"]) == ("1.3", "UT")
+            assert not seen
 
 
 async def test_a_cut_answer_is_no_answer(authority: Authority) -> None:
