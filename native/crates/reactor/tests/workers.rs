@@ -65,8 +65,11 @@ fn workers_send_each_other_mail() {
         seen: sender.clone(),
     });
     let mut clients: Vec<_> = (0..4).map(|_| connect(port(&host))).collect();
+    // Here a connection is an exchange, too, and counts twice until it speaks: three may go to one.
     eventually("both workers have sockets", || {
-        host.live().iter().all(|(_, live)| *live == 2)
+        let live = host.live();
+        live.iter().all(|(_, live)| *live > 0)
+            && live.iter().map(|(_, live)| live).sum::<usize>() == 4
     });
     for _ in 0..1000 {
         for client in &mut clients {
