@@ -87,6 +87,7 @@ def test_everything() -> None:
         "trust_unix": True,
         "proxy_protocol": True,
         "http2": True,
+        "gather_max_us": 50,
         "half_close": True,
         "cors": {
             "origins": ["https://app.example"],
