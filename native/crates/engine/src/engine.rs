@@ -328,8 +328,6 @@ impl Engine {
                     let flush = How::Flush(Vec::new());
                     self.close(id, if client { flush } else { How::Now });
                 }
-                // Nobody waits for a write any more.
-                self.gather = Gather::default();
             }
         }
     }

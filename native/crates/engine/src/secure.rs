@@ -84,6 +84,18 @@ pub enum TlsFault {
     Broken,
 }
 
+impl TlsFault {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] = [
+        Self::NotTls,
+        Self::Incompatible,
+        Self::NoCertificate,
+        Self::BadCertificate,
+        Self::Refused,
+        Self::Broken,
+    ];
+}
+
 /// Label values of `tls_handshakes_total`: the outcomes in the order of [`Handshake::position`].
 pub(crate) const HANDSHAKES: &[&str] = &[
     "tls1.2",

@@ -56,9 +56,7 @@ impl Failure {
             why,
         }
     }
-}
 
-impl Failure {
     /// The detail as far as clients are told: how the gateway is to be set is said to its log.
     pub fn told(&self) -> &'static str {
         match self.kind {

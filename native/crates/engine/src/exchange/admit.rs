@@ -8,7 +8,6 @@ use super::{Exchange, Phase, Reservation, Step};
 use crate::engine::Engine;
 use crate::error::{Failure, FailureKind};
 use crate::ids::ExchangeId;
-use crate::limits;
 use crate::metrics::{Metric, Shed};
 use crate::shared::{Ask, Entered, Grant, Outcome, Refusal, RefusalReason};
 use crate::snapshot::Dialect;
@@ -25,15 +24,7 @@ impl Engine {
         let Some(pool) = exchange.pool.as_ref() else {
             return Step::Fail(Failure::new(FailureKind::Internal, "no pool after match"));
         };
-        let ask = Ask {
-            class: exchange.class,
-            excluded: &exchange.tried,
-            worker: self.worker,
-            exchange: exchange.id,
-            held_bytes: exchange.body.held.len() as u64,
-            now_ns: self.now.mono_ns,
-            sequence: exchange.sequence,
-        };
+        let ask = self.ask_of(exchange);
         match pool.room.enter(&ask, &mut self.random) {
             Entered::Granted(grant) => {
                 let cells = &self.locals.local(exchange.local).cells;
@@ -83,21 +74,23 @@ impl Engine {
             Body::Length(length) => length <= held_max as u64,
             _ => exchange.scanning,
         };
-        let held = body.held.len();
-        let exhausted = held > limits::QUEUE_BYTES_HIGH && held as u64 > body.charged.max(1);
         let Some(pool) = exchange.pool.as_ref().filter(|_| ends) else {
             return false;
         };
-        let ask = Ask {
+        let flows = body.exhausted() || body.held.len() > held_max;
+        !flows && pool.room.puts_off(&self.ask_of(exchange))
+    }
+
+    fn ask_of<'e>(&self, exchange: &'e Exchange) -> Ask<'e> {
+        Ask {
             class: exchange.class,
             excluded: &exchange.tried,
             worker: self.worker,
             exchange: exchange.id,
-            held_bytes: held as u64,
+            held_bytes: exchange.body.held.len() as u64,
             now_ns: self.now.mono_ns,
-            sequence: None,
-        };
-        held <= held_max && !exhausted && pool.room.puts_off(&ask)
+            sequence: exchange.sequence,
+        }
     }
 
     fn refused(&mut self, exchange: &mut Exchange, refusal: &Refusal) -> Step {

@@ -129,6 +129,12 @@ impl RequestBody {
         };
     }
 
+    /// More of it came than the process's budget of held bodies had room for.
+    pub(crate) fn exhausted(&self) -> bool {
+        let held = self.held.len();
+        held as u64 > self.charged.max(1) && held > crate::limits::QUEUE_BYTES_HIGH
+    }
+
     /// Forgets bytes that the upstream has: from now on the body is not replayable.
     pub(crate) fn drop_sent(&mut self) {
         if self.sent > 0 {

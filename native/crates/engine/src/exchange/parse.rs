@@ -343,8 +343,7 @@ impl Engine {
             return;
         }
         let held = exchange.body.held.len();
-        let exhausted =
-            held as u64 > exchange.body.charged.max(1) && held > limits::QUEUE_BYTES_HIGH;
+        let exhausted = exchange.body.exhausted();
         // Once the client has an answer's bytes there is no second attempt to hold it for.
         let flows = exchange.response.body_committed;
         let over = exhausted || flows || held > self.snapshot.held_body_bytes_max;

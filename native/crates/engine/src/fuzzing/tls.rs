@@ -11,15 +11,6 @@ use wire::h2::Role;
 /// Where clients come with TLS.
 pub(super) const LISTENER: u32 = 3;
 
-const FAULTS: [TlsFault; 6] = [
-    TlsFault::NotTls,
-    TlsFault::Incompatible,
-    TlsFault::NoCertificate,
-    TlsFault::BadCertificate,
-    TlsFault::Refused,
-    TlsFault::Broken,
-];
-
 impl Driver {
     /// A client's handshake comes to its end.
     pub(super) fn shake(&mut self, argument: u8) {
@@ -32,7 +23,7 @@ impl Driver {
             4..7 => Alpn::Http11,
             7..10 => Alpn::None,
             _ => {
-                let fault = FAULTS[usize::from(kind - 10)];
+                let fault = TlsFault::ALL[usize::from(kind - 10)];
                 self.turn(Input::Closed(conn, Closed::Tls(fault)));
                 assert!(!self.clients.contains(&conn), "a dead client was kept");
                 return;

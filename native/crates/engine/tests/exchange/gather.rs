@@ -33,6 +33,15 @@ impl Step {
         Self { t, client, streams }
     }
 
+    /// Steps were seen, and nothing waits.
+    fn at_rest() -> Self {
+        let mut step = Self::new(50);
+        step.emit(5, 10);
+        step.t.after_ms(1);
+        step.client.hear(&mut step.t);
+        step
+    }
+
     /// A token of each stream, a gap apart; whether each was sent in its own turn.
     fn emit(&mut self, gap_us: u64, rounds: usize) -> Vec<bool> {
         let mut at_once = Vec::new();
@@ -56,10 +65,7 @@ fn a_scattered_token_never_waits() {
 
 #[test]
 fn tokens_of_a_step_wait_at_most_for_the_window_and_go_together() {
-    let mut step = Step::new(50);
-    step.emit(5, 10);
-    step.t.after_ms(1);
-    step.client.hear(&mut step.t);
+    let mut step = Step::at_rest();
     let (first, upstream) = step.streams[0];
     let (second, other) = step.streams[1];
     step.t.send(upstream, chunk("data: y\n\n"));
@@ -77,10 +83,7 @@ fn tokens_of_a_step_wait_at_most_for_the_window_and_go_together() {
 
 #[test]
 fn what_is_no_token_takes_along_what_waits() {
-    let mut step = Step::new(50);
-    step.emit(5, 10);
-    step.t.after_ms(1);
-    step.client.hear(&mut step.t);
+    let mut step = Step::at_rest();
     let (first, upstream) = step.streams[0];
     let (second, other) = step.streams[1];
     step.t.send(upstream, chunk("data: y\n\n"));

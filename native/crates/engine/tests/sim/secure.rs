@@ -50,15 +50,6 @@ impl Agrees {
     }
 }
 
-const FAULTS: [TlsFault; 6] = [
-    TlsFault::NotTls,
-    TlsFault::Incompatible,
-    TlsFault::NoCertificate,
-    TlsFault::BadCertificate,
-    TlsFault::Refused,
-    TlsFault::Broken,
-];
-
 impl Link {
     /// A handshake is under way, and this many bytes may be read before it.
     pub(crate) fn shaking(&self) -> Option<usize> {
@@ -136,7 +127,7 @@ impl World {
             1 => Closed::Truncated,
             2 => Closed::Reset,
             3 => Closed::TimedOut,
-            _ => Closed::Tls(FAULTS[self.random.below(6) as usize]),
+            _ => Closed::Tls(TlsFault::ALL[self.random.below(6) as usize]),
         });
         let delay = self.delay() + self.random.below(20 * MS);
         self.after(delay, Event::Handshake(c, l, closed));
