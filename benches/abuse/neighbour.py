@@ -16,7 +16,8 @@ from benches.harness.reading import Reading
 from benches.scenarios.base import Json, model_body
 
 HERE = Path(__file__).resolve().parent
-WARM_S = 1.0
+WARM_S = 2.5
+"""Streams of a second, and one more until they are spread."""
 TURN_S = 0.2
 """Between two windows: the attackers turn to the other target."""
 SINK, PROXY = "sink", "proxy"
