@@ -50,8 +50,8 @@ GROWTH_MIB = 64
 P99_RATIO = 2.0
 AMPLIFIED = 20.0
 HOLD_S = 2.0
-LET_GO_S = 60.0
-"""A stream that has not moved for 30 s is cancelled when its connection is looked at next."""
+LET_GO_S = 35.0
+"""A stream that has not moved for 30 s is cancelled."""
 NEEDS = Needs(concurrency=16_384, capacity=16_384, connections=16_384, default=True, idle_s=75)
 """Room at the engine for whatever an attacker asks: it is the proxy that is attacked here."""
 

@@ -341,12 +341,14 @@ fn forgetting_says_what_the_peer_must_know() {
         .map(|one| (one.kind, one.id, one.flags))
         .collect();
     assert_eq!(kinds, [(DATA, 7, END), (RST_STREAM, 7, 0)]);
+    assert_eq!(server.connection.sweep_due_ns(), Some(30_000_001_000));
     server.connection.begin(30_000_000_999);
     assert_eq!(server.connection.sweep(&mut server.out), Ok(()));
     assert_eq!(server.connection.streams(), 1);
     server.connection.begin(30_000_001_000);
     assert_eq!(server.connection.sweep(&mut server.out), Ok(()));
     assert_eq!(resets(&server.out), [(9, 8)]);
+    assert_eq!(server.connection.sweep_due_ns(), None);
     assert_at_rest(&server.connection);
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct H2 {
     pub(crate) heard_ns: u64,
     /// A PING was sent and is not answered, since then.
     pub(crate) probed_ns: Option<u64>,
+    /// When a stream is to be given up that nobody takes, as far as the last look saw one.
+    pub(crate) sweep_ns: Option<u64>,
     /// When the connection is to be wound up, whatever it does.
     pub(crate) retire_ns: u64,
     /// The connection is to be wound up with its so manieth stream.
@@ -38,6 +40,7 @@ impl H2 {
             wire,
             heard_ns: now_ns,
             probed_ns: None,
+            sweep_ns: None,
             retire_ns: u64::MAX,
             retire_streams: u64::MAX,
             lent: 0,
@@ -210,27 +213,30 @@ impl Engine {
     }
 
     /// Gives up what takes too long, whatever else its peer says meanwhile: called whenever the
-    /// connection's timer fires, which is every `PING_SILENCE_NS` at least while there are streams.
+    /// connection's timer fires, which is every `PING_SILENCE_NS` at least while there are streams,
+    /// and from then on when the next of them is due.
     pub(crate) fn h2_sweep(&mut self, id: ConnId) -> Result<(), Closing> {
         let h2 = self.conns.get(id).and_then(Conn::h2_ref);
         let busy = |h2: &H2| h2.wire.streams() > 0 || h2.wire.head_since_ns().is_some();
         if !h2.is_some_and(busy) {
             return Ok(());
         }
-        let swept = match self.h2_writer(id) {
-            Some((h2, out)) => h2.wire.sweep(out),
-            None => Ok(()),
+        let Some((h2, out)) = self.h2_writer(id) else {
+            return Ok(());
         };
+        let swept = h2.wire.sweep(out);
+        h2.sweep_ns = h2.wire.sweep_due_ns();
         self.h2_later(id);
         swept
     }
 
     /// When a connection with live streams must be looked at again.
     pub(crate) fn h2_probe_due_ns(h2: &H2) -> u64 {
-        match h2.probed_ns {
+        let probe_ns = match h2.probed_ns {
             Some(at_ns) => at_ns + crate::limits::PING_ANSWER_NS,
             None => h2.heard_ns + crate::limits::PING_SILENCE_NS,
-        }
+        };
+        probe_ns.min(h2.sweep_ns.unwrap_or(u64::MAX))
     }
 
     /// Asks the peer to open no more streams and lets the running ones finish. What the peer sent

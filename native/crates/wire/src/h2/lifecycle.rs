@@ -121,6 +121,14 @@ impl Connection {
         Ok(())
     }
 
+    /// When the first stream is to be swept that the caller is done with, if its queue stands still
+    /// until then; nanoseconds of the caller's clock, `None` without such a stream.
+    pub fn sweep_due_ns(&self) -> Option<u64> {
+        let left = self.streams.iter().filter(|stream| stream.forgotten);
+        left.map(|stream| stream.moved_ns.saturating_add(FORGOTTEN_NS_MAX))
+            .min()
+    }
+
     /// Asks the peer to leave: it is to open no more streams, and those under way are still taken.
     /// Said once.
     pub fn goaway(&mut self, code: ErrorCode, out: &mut Vec<u8>) {
